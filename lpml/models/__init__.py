@@ -1,0 +1,15 @@
+"""Models: each a network with its loss. The only place that imports flax.linen."""
+
+from lpml.models.lenet import lenet5
+from lpml.models.linear import linear_regression, logistic_regression, multinomial_regression
+from lpml.models.mlp import mlp
+from lpml.models.supervised import Supervised
+
+__all__ = [
+    "Supervised",
+    "lenet5",
+    "linear_regression",
+    "logistic_regression",
+    "mlp",
+    "multinomial_regression",
+]

@@ -1,0 +1,82 @@
+"""A network with its loss, as the training step and the optimizers see it."""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from lpml.models.losses import Loss
+
+Batch = dict[str, jax.Array]
+Params = Any
+ModelState = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Supervised:
+    """A supervised problem: outputs = module(x), objective = mean loss + (l2 / 2) ||w||^2.
+
+    Args:
+      module: linen module from x (B, ...) to outputs (B, K).
+      loss: per-sample loss.
+      l2: factor of the L2 term, >= 0; part of the objective, so it is in every gradient, full
+        or not, and in the reported loss.
+      linear: the outputs are linear in the parameters; `gradient_difference` is exact then.
+    """
+
+    module: nn.Module
+    loss: Loss
+    l2: float = 0.0
+    linear: bool = False
+
+    def __post_init__(self):
+        if self.l2 < 0:
+            raise ValueError(f"l2 = {self.l2} must not be negative")
+
+    def init(self, key: jax.Array, batch: Batch) -> tuple[Params, ModelState]:
+        """Fresh parameters and the mutable collections (batch statistics and the like)."""
+        variables = dict(self.module.init(key, batch["x"]))
+        return variables.pop("params"), variables
+
+    def outputs(self, params: Params, model_state: ModelState, batch: Batch) -> jax.Array:
+        """Outputs (B, K) in evaluation mode."""
+        variables = {"params": params, **model_state}
+        return jnp.asarray(self.module.apply(variables, batch["x"]))
+
+    def objective(
+        self, params: Params, model_state: ModelState, batch: Batch
+    ) -> tuple[jax.Array, tuple[ModelState, dict[str, jax.Array]]]:
+        """Mean loss with the L2 term; with it the new model state and further metrics."""
+        outputs = self.outputs(params, model_state, batch)
+        value = jnp.mean(self.loss.value(outputs, batch["y"]))
+        if self.l2:
+            value = value + 0.5 * self.l2 * optax.tree_utils.tree_l2_norm(params, squared=True)
+        metrics = {}
+        if self.loss.correct is not None:
+            metrics["accuracy"] = jnp.mean(self.loss.correct(outputs, batch["y"]))
+        return value, (model_state, metrics)
+
+    def gradient_difference(
+        self, anchor: Params, offset: Params, model_state: ModelState, batch: Batch
+    ) -> Params:
+        """grad(anchor + offset) - grad(anchor) on a batch, in the dtype of `offset`.
+
+        Only for models that are linear in their parameters: outputs move by the outputs of
+        the offset, so nothing close is subtracted and float32 serves an anchor of any size.
+        """
+        if not self.linear:
+            raise ValueError("gradient_difference needs a model linear in its parameters")
+        dtype = jax.tree.leaves(offset)[0].dtype
+        narrow = {**batch, "x": batch["x"].astype(dtype)}
+
+        def outputs(params):
+            return self.outputs(params, model_state, narrow)
+
+        change, pull_back = jax.vjp(outputs, offset)
+        start = self.outputs(anchor, model_state, batch)
+        slope = self.loss.difference(start, change, batch["y"])
+        (grads,) = pull_back(slope / len(change))
+        return jax.tree.map(lambda g, z: g + self.l2 * z, grads, offset)

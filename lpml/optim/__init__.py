@@ -1,0 +1,25 @@
+"""Optimizers as optax transformations, one algorithm a file."""
+
+from lpml.optim.full_gradient import mean_over_data
+from lpml.optim.halp import HALPState, halp
+from lpml.optim.lm_halp import LMHALPState, lm_halp
+from lpml.optim.low_precision import RoundedState, lp_sgd, lp_svrg, rounded, sgd
+from lpml.optim.periodic import PeriodicTransformation, Refreshed
+from lpml.optim.svrg import SVRGState, svrg
+
+__all__ = [
+    "HALPState",
+    "LMHALPState",
+    "PeriodicTransformation",
+    "Refreshed",
+    "RoundedState",
+    "SVRGState",
+    "halp",
+    "lm_halp",
+    "lp_sgd",
+    "lp_svrg",
+    "mean_over_data",
+    "rounded",
+    "sgd",
+    "svrg",
+]

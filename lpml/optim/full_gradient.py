@@ -1,0 +1,61 @@
+"""Means over a whole data set, exact also when the last batch is smaller."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def mean_over_data(
+    fn: Callable[[dict[str, jax.Array]], Any],
+    data: dict[str, jax.Array],
+    *,
+    batch_size: int = 1024,
+) -> Any:
+    """The sample mean of `fn` over `data`.
+
+    Args:
+      fn: takes a batch, gives a tree of means over that batch's samples (a gradient of a mean
+        loss, say).
+      data: arrays with one leading axis of N samples, N >= 1.
+      batch_size: samples at a time; bounds the memory, does not change the result beyond
+        rounding.
+
+    Returns:
+      sum_b (n_b / N) fn(batch_b) over batches of n_b samples, every sample once: never the
+      mean of batch means, which is biased when N is no multiple of the batch. Summed in at
+      least float32, in float64 where x64 is enabled.
+    """
+    (size,) = {len(leaf) for leaf in jax.tree.leaves(data)}
+    batch_size = min(batch_size, size)
+    full, rest = divmod(size, batch_size)
+    wide = jnp.result_type(float)
+
+    def weighted(batch, weight):
+        return jax.tree.map(
+            lambda v: v.astype(jnp.promote_types(v.dtype, wide)) * weight, fn(batch)
+        )
+
+    def slice_at(start, length):
+        return jax.tree.map(
+            lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, length), data
+        )
+
+    weight = batch_size / size
+    if full == 1:
+        total = weighted(slice_at(0, batch_size), weight)
+    else:
+        like = jax.eval_shape(lambda: weighted(slice_at(0, batch_size), weight))
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+
+        def body(i, total):
+            return jax.tree.map(
+                jnp.add, total, weighted(slice_at(i * batch_size, batch_size), weight)
+            )
+
+        total = jax.lax.fori_loop(0, full, body, zeros)
+    if rest:
+        last = weighted(slice_at(full * batch_size, rest), rest / size)
+        total = jax.tree.map(jnp.add, total, last)
+    return total

@@ -1,0 +1,115 @@
+"""Low-precision iterates: any optimizer, with every iterate rounded to a number format."""
+
+from typing import Any, NamedTuple
+
+import jax
+import optax
+
+from lpml.formats import Fixed, check_mode
+from lpml.optim.periodic import PeriodicTransformation, require_key
+from lpml.optim.svrg import svrg
+
+
+class RoundedState(NamedTuple):
+    """State of `rounded`."""
+
+    inner: Any  # state of the wrapped transformation
+
+
+def rounded(
+    inner: optax.GradientTransformation, fmt: Any, *, rounding: str = "stochastic"
+) -> optax.GradientTransformationExtraArgs:
+    """Keeps the iterate on a number format: w_t = Q(w_{t-1} + update).
+
+    Args:
+      inner: the optimizer that proposes the update.
+      fmt: a format of `lpml.formats`: anything with `round(x, mode, key=...)`.
+      rounding: `"stochastic"` needs the extra argument `key` in update, a fresh one per step.
+
+    Returns:
+      A transformation; where `inner` has a `refresh`, so has this one.
+    """
+    check_mode(rounding)
+    inner = optax.with_extra_args_support(inner)
+
+    def init(params):
+        return RoundedState(inner.init(params))
+
+    def update(grads, state, params=None, *, key=None, **extra):
+        updates, inner_state = inner.update(grads, state.inner, params, key=key, **extra)
+        leaves, tree = jax.tree.flatten(params)
+        keys = [None] * len(leaves)
+        if rounding == "stochastic":
+            # key folded away from those that `inner` may draw from the same one
+            key = jax.random.fold_in(require_key(key, "stochastic rounding"), 1)
+            keys = list(jax.random.split(key, len(leaves)))
+        moves = [
+            fmt.round(w + u, rounding, key=k) - w
+            for w, u, k in zip(leaves, jax.tree.leaves(updates), keys)
+        ]
+        return jax.tree.unflatten(tree, moves), RoundedState(inner_state)
+
+    if not isinstance(inner, PeriodicTransformation):
+        return optax.GradientTransformationExtraArgs(init, update)
+
+    def refresh(state, params, **kwargs):
+        params, inner_state = inner.refresh(state.inner, params, **kwargs)
+        return params, RoundedState(inner_state)
+
+    return PeriodicTransformation(
+        init,
+        update,
+        every=inner.every,
+        refresh=refresh,
+        report=lambda state: inner.report(state.inner),
+    )
+
+
+def sgd(
+    learning_rate: optax.ScalarOrSchedule, *, weight_decay: float = 0.0
+) -> optax.GradientTransformationExtraArgs:
+    """Plain stochastic gradient descent: w - alpha (grad + weight_decay w)."""
+    chain = optax.chain(optax.add_decayed_weights(weight_decay), optax.sgd(learning_rate))
+    return optax.with_extra_args_support(chain)
+
+
+def lp_sgd(
+    learning_rate: optax.ScalarOrSchedule,
+    *,
+    bits: int = 8,
+    radius: float = 1.0,
+    rounding: str = "stochastic",
+    weight_decay: float = 0.0,
+) -> optax.GradientTransformationExtraArgs:
+    """SGD with a fixed-point iterate (LP-SGD of the HALP paper).
+
+    Args:
+      learning_rate: step size, or a schedule of the step count.
+      bits: width of the iterate, 2 to 32.
+      radius: the largest weight that has a code, > 0: delta = radius / (2^(bits-1) - 1).
+        The box is fixed for the whole run, so it must hold the optimum.
+      rounding: see `lpml.formats.round_to_integer`.
+      weight_decay: factor of the L2 term (weight_decay / 2) ||w||^2.
+    """
+    inner = sgd(learning_rate, weight_decay=weight_decay)
+    return rounded(inner, Fixed.spanning(radius, bits), rounding=rounding)
+
+
+def lp_svrg(
+    learning_rate: optax.ScalarOrSchedule,
+    *,
+    inner_steps: int,
+    bits: int = 8,
+    radius: float = 1.0,
+    rounding: str = "stochastic",
+    option: str = "I",
+    weight_decay: float = 0.0,
+) -> optax.GradientTransformationExtraArgs:
+    """SVRG with a fixed-point iterate (LP-SVRG, algorithm 2 of the HALP paper).
+
+    Stalls at a gradient norm proportional to delta. Arguments as in `lp_sgd` and `svrg`.
+    """
+    inner = svrg(
+        learning_rate, inner_steps=inner_steps, option=option, weight_decay=weight_decay
+    )
+    return rounded(inner, Fixed.spanning(radius, bits), rounding=rounding)
