@@ -29,8 +29,10 @@ def linear_regression(*, l2: float = 0.0, dtype: str = "float32") -> Supervised:
     return Supervised(Linear(1, dtype), squared_error, l2=l2, linear=True)
 
 
-def logistic_regression(*, l2: float = 0.0, dtype: str = "float32") -> Supervised:
+def logistic_regression(*, classes: int, l2: float = 0.0, dtype: str = "float32") -> Supervised:
     """Binary logistic regression for y in {0, 1}, plus (l2 / 2) ||w||^2; starts at w = 0."""
+    if classes != 2:
+        raise ValueError(f"{classes} classes need multinomial_regression, not a binary model")
     return Supervised(Linear(1, dtype), logistic, l2=l2, linear=True)
 
 

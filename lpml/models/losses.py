@@ -8,8 +8,6 @@ import jax.numpy as jnp
 import optax
 
 
-
-
 class Loss(NamedTuple):
     """A loss l(outputs, y), per sample.
 

@@ -41,6 +41,14 @@ class Supervised:
         variables = dict(self.module.init(key, batch["x"]))
         return variables.pop("params"), variables
 
+    def table(self, batch: Batch) -> str:
+        """Layers, shapes and parameter counts, as text."""
+        return self.module.tabulate(
+            jax.random.key(0),
+            batch["x"],
+            console_kwargs={"width": 100, "force_terminal": False},
+        )
+
     def outputs(self, params: Params, model_state: ModelState, batch: Batch) -> jax.Array:
         """Outputs (B, K) in evaluation mode."""
         variables = {"params": params, **model_state}

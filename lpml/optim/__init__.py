@@ -3,7 +3,7 @@
 from lpml.optim.full_gradient import mean_over_data
 from lpml.optim.halp import HALPState, halp
 from lpml.optim.lm_halp import LMHALPState, lm_halp
-from lpml.optim.low_precision import RoundedState, lp_sgd, lp_svrg, rounded, sgd
+from lpml.optim.low_precision import lp_sgd, lp_svrg, sgd
 from lpml.optim.periodic import PeriodicTransformation, Refreshed
 from lpml.optim.svrg import SVRGState, svrg
 
@@ -12,14 +12,12 @@ __all__ = [
     "LMHALPState",
     "PeriodicTransformation",
     "Refreshed",
-    "RoundedState",
     "SVRGState",
     "halp",
     "lm_halp",
     "lp_sgd",
     "lp_svrg",
     "mean_over_data",
-    "rounded",
     "sgd",
     "svrg",
 ]

@@ -1,0 +1,90 @@
+"""Config files: loading them, overriding fields, and sentences for what is wrong."""
+
+import importlib.util
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from lpml.build import ConfigError, suggestion
+
+
+def load(path: str) -> ConfigDict:
+    """The locked config of `file.py` or `file.py:variant`.
+
+    Raises:
+      ConfigError: no such file, no `get_config` in it, or it raises.
+    """
+    file, _, variant = path.partition(":")
+    if not os.path.isfile(file):
+        raise ConfigError(f"the config file {file} does not exist{_nearby(file)}")
+    spec = importlib.util.spec_from_file_location("config_file", file)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"the config file {file} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        config = module.get_config(variant) if variant else module.get_config()
+    except Exception as error:
+        raise ConfigError(
+            f"the config {path} raises {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(config, ConfigDict):
+        raise ConfigError(f"get_config of {file} gives no ConfigDict")
+    config.lock()
+    return config
+
+
+def override(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
+    """A locked copy of `config` with dotted keys replaced.
+
+    Raises:
+      ConfigError: a key that does not exist or a value of the wrong type.
+    """
+    copy = ConfigDict(config.to_dict(preserve_field_references=True))
+    copy.lock()
+    for key, value in overrides.items():
+        check_key(copy, key)
+        try:
+            copy.update_from_flattened_dict({key: value})
+        except (TypeError, ValueError, KeyError) as error:
+            raise ConfigError(
+                f"config.{key} = {value!r} is of the wrong type: {error}"
+            ) from error
+    return copy
+
+
+def check_key(config: ConfigDict, key: str) -> None:
+    """Raises ConfigError, with the nearest right one, unless the dotted key exists."""
+    node: Any = config
+    for depth, word in enumerate(key.split(".")):
+        part = word.partition("[")[0]
+        if not isinstance(node, ConfigDict) or part not in node:
+            at = ".".join(["config", *key.split(".")[:depth]])
+            known = list(node) if isinstance(node, ConfigDict) else []
+            near = suggestion(part, known)
+            listing = f"; {at} has {', '.join(known)}" if known else f"; {at} has no fields"
+            raise ConfigError(f"there is no field config.{key}{near}{listing}")
+        node = node[part]
+
+
+def as_plain(config: ConfigDict) -> dict[str, Any]:
+    """The resolved config as nested dicts of JSON's types (tuples become lists)."""
+    return {key: _plain(value) for key, value in config.to_dict().items()}
+
+
+def _plain(value):
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _nearby(file):
+    folder = os.path.dirname(file) or "."
+    if not os.path.isdir(folder):
+        return ""
+    here = [name for name in sorted(os.listdir(folder)) if name.endswith(".py")]
+    return suggestion(os.path.basename(file), here)

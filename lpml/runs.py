@@ -1,0 +1,91 @@
+"""Runs as values: what to run, and what finished run folders say."""
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lpml.training.metrics_log import read
+
+
+class Point(NamedTuple):
+    """One run to be made.
+
+    Attributes:
+      name: its folder's name, unique among its siblings.
+      config: path of a config file with its variant, `configs/x.py:tiny`.
+      overrides: dotted config keys and their values.
+    """
+
+    name: str
+    config: str
+    overrides: Mapping[str, Any] = {}
+
+
+class Run(NamedTuple):
+    """One run folder, read back.
+
+    Attributes:
+      path: the folder.
+      config: the resolved config, nested dicts.
+      metrics: one dict per line of the log, ascending in `step`.
+      final: the metrics of the DONE mark; None while the run is not finished.
+    """
+
+    path: str
+    config: dict[str, Any]
+    metrics: list[dict[str, Any]]
+    final: dict[str, float] | None
+
+    def series(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Steps and values of a metric, float64; non-finite values are NaN."""
+        rows = [(line["step"], line[name]) for line in self.metrics if name in line]
+        steps, values = zip(*rows) if rows else ((), ())
+        return np.asarray(steps, float), np.asarray(values, float)
+
+
+class Verdict(NamedTuple):
+    """What an experiment says of one claim.
+
+    Attributes:
+      claim: a sentence.
+      verdict: `"holds"`, `"fails"` or `"undecided"`.
+      measured: the numbers seen, in words.
+      expected: the numbers wanted, in words.
+      seeds: seeds the numbers come from.
+    """
+
+    claim: str
+    verdict: str
+    measured: str
+    expected: str
+    seeds: list[int]
+
+
+def judge(claim: str, outcomes: Mapping[int, bool], *, measured: str, expected: str) -> Verdict:
+    """A verdict from one outcome per seed: all, none, or (undecided) some of them."""
+    holds = all(outcomes.values())
+    word = "holds" if holds and outcomes else "undecided" if any(outcomes.values()) else "fails"
+    return Verdict(claim, word, measured, expected, sorted(outcomes))
+
+
+def read_run(path: str) -> Run:
+    """Reads a run folder, finished or not.
+
+    Raises:
+      ValueError: the folder holds no run.
+    """
+    try:
+        with open(os.path.join(path, "config.json")) as file:
+            config = json.load(file)
+    except OSError as error:
+        raise ValueError(f"{path} holds no run: {error}") from error
+    log = os.path.join(path, "metrics.jsonl")
+    metrics = read(log) if os.path.exists(log) else []
+    final = None
+    if os.path.exists(os.path.join(path, "DONE")):
+        with open(os.path.join(path, "DONE")) as file:
+            final = json.load(file)
+    return Run(path, config, metrics, final)

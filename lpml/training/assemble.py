@@ -1,0 +1,169 @@
+"""From a resolved config to the objects of a run. Nothing here touches a run folder."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import optax
+from flax.errors import FlaxError
+
+from lpml import data, models, optim
+from lpml.build import ConfigError, build, choices, suggestion
+from lpml.training.loop import Schedule
+from lpml.training.program import Batches, Program
+
+SECTIONS = ("seed", "precision", "data", "model", "optim", "train")
+PRECISIONS = ("float32", "float64")
+OBJECTIVES = ("full", "batch")
+
+
+def families() -> dict[str, dict[str, Any]]:
+    """What `name` may be in each section of a config."""
+    return {
+        "data": choices(data, data.Dataset),
+        "model": choices(models, models.Supervised),
+        "optim": choices(optim, optax.GradientTransformation),
+    }
+
+
+def check_sections(config: Mapping[str, Any]) -> None:
+    """Raises ConfigError where the config's top level is not exactly the known sections."""
+    for key in config:
+        if key not in SECTIONS:
+            raise ConfigError(
+                f"config.{key} is not read by anything{suggestion(key, SECTIONS)}; "
+                f"a config has {', '.join(SECTIONS)}"
+            )
+    missing = [key for key in SECTIONS if key not in config]
+    if missing:
+        raise ConfigError(f"the config lacks {', '.join(missing)}")
+    if config["precision"] not in PRECISIONS:
+        raise ConfigError(
+            f"config.precision = {config['precision']!r} does not exist; choose from "
+            f"{', '.join(PRECISIONS)}"
+        )
+
+
+def assemble(config: Mapping[str, Any]) -> tuple[Program, Schedule]:
+    """Builds the program and the schedule; call it with x64 as `config["precision"]` says.
+
+    Args:
+      config: nested dicts with the sections `seed`, `precision`, `data`, `model`, `optim`,
+        `train`.
+
+    Raises:
+      ConfigError: a setting that cannot be used.
+      lpml.data.DataError: data that is missing or damaged.
+    """
+    check_sections(config)
+    known = families()
+    dtype = config["precision"]
+    # `seed` and `dir` belong to the framework: sources that have no use for them need not
+    # have them, so that scripts can set them always
+    source = {k: v for k, v in config["data"].items() if k not in ("seed", "dir")}
+    given = {
+        "dtype": dtype,
+        "seed": config["data"].get("seed"),
+        "dir": config["data"].get("dir"),
+    }
+    dataset = build(known["data"], source, section="data", context=given)
+    _check_classes(config["model"].get("name"), known["model"], dataset)
+    model = build(
+        known["model"],
+        config["model"],
+        section="model",
+        context={"dtype": dtype, "classes": dataset.classes},
+    )
+    tx = build(
+        known["optim"],
+        config["optim"],
+        section="optim",
+        context={
+            "samples": dataset.size,
+            "input_scale": dataset.input_scale,
+            "input_bits": config["data"].get("input_bits"),
+        },
+    )
+    program, schedule = build(
+        {"train": training},
+        {"name": "train", **config["train"]},
+        section="train",
+        context={"model": model, "tx": tx, "dataset": dataset, "seed": config["seed"]},
+    )
+    _check_shapes(program, config)
+    return program, schedule
+
+
+def training(
+    model: models.Supervised,
+    tx: optax.GradientTransformation,
+    dataset: data.Dataset,
+    *,
+    seed: int,
+    steps: int,
+    batch_size: int,
+    log_every: int,
+    checkpoint_every: int,
+    sampling: str = "shuffle",
+    objective: str = "full",
+    full_batch_size: int = 1024,
+) -> tuple[Program, Schedule]:
+    """The section `train` of a config.
+
+    Args:
+      model: the problem.
+      tx: the transformation.
+      dataset: the data.
+      seed: of the order of the samples.
+      steps: length of the training.
+      batch_size: samples a step, 1 to the size of the training set.
+      log_every: steps between two lines of the log.
+      checkpoint_every: steps between two checkpoints.
+      sampling: `"shuffle"` (every sample once an epoch), `"replacement"` or `"sequential"`.
+      objective: see `Program`.
+      full_batch_size: samples at a time in passes over the whole data set.
+    """
+    if objective not in OBJECTIVES:
+        known = ", ".join(OBJECTIVES)
+        raise ValueError(f"objective {objective!r} does not exist; choose from {known}")
+    if not 1 <= batch_size <= dataset.size:
+        raise ValueError(
+            f"batch_size = {batch_size} must be 1 to {dataset.size}, the data's size"
+        )
+    if full_batch_size < 1:
+        raise ValueError(f"full_batch_size = {full_batch_size} must be at least 1")
+    batches = Batches(seed=seed, size=dataset.size, batch_size=batch_size, sampling=sampling)
+    batches.indices(0, 1)  # refuses an unknown sampling
+    program = Program(
+        model,
+        tx,
+        dataset,
+        batches=batches,
+        objective=objective,
+        full_batch_size=full_batch_size,
+    )
+    schedule = Schedule(steps, log_every, checkpoint_every, program.refresh_every)
+    return program, schedule
+
+
+def _check_classes(name, model_choices, dataset):
+    function = model_choices.get(name)
+    if function and "classes" in inspect.signature(function).parameters and not dataset.classes:
+        raise ConfigError(
+            f"config.model.name = {name!r} is a classifier, but the data set is a regression; "
+            "choose a data set with classes or the model 'linear_regression'"
+        )
+
+
+def _check_shapes(program, config):
+    """Traces the initialisation: a model that does not fit the data is refused early."""
+    try:
+        jax.eval_shape(lambda: program.init(0))
+    except (TypeError, ValueError, ZeroDivisionError, FlaxError) as error:
+        shape = program.train["x"].shape[1:]
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"config.model ({config['model']['name']}) cannot take the inputs of "
+            f"{config['data']['name']}, of shape {shape}: {reason}"
+        ) from error

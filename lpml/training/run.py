@@ -1,0 +1,157 @@
+"""One run: a resolved config and a folder, from the claim on the folder to its DONE mark."""
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+
+from lpml.training.assemble import assemble, check_sections
+from lpml.training.checkpoint import Checkpoints
+from lpml.training.environment import describe
+from lpml.training.events import EventWriter
+from lpml.training.loop import Outputs, fit
+from lpml.training.metrics_log import MetricsLog, read
+from lpml.training.progress import Progress
+from lpml.training.run_folder import RunFolder, write_json
+
+LOG = logging.getLogger("lpml")
+
+# Where the data lies does not change what a run computes.
+IGNORED_IN_COMPARISON = ("data.dir",)
+
+
+def train(
+    config: Mapping[str, Any], workdir: str, *, label: str = "", hparams: tuple[str, ...] = ()
+) -> dict[str, float]:
+    """Runs a config in a folder, or resumes it there, or reads the result of a finished run.
+
+    Args:
+      config: the resolved config as nested dicts.
+      workdir: the run's folder; made if need be.
+      label: stands before the progress line.
+      hparams: dotted config keys for TensorBoard's HPARAMS table, besides the usual ones.
+
+    Returns:
+      The final metrics.
+
+    Raises:
+      ConfigError, DataError, FolderConflict, CheckpointMismatch: wrong usage.
+      RunFailed: the training cannot go on.
+      Stopped: SIGTERM or SIGINT came; the state is saved.
+    """
+    check_sections(config)
+    with RunFolder(workdir) as folder:
+        folder.claim(dict(config), ignore=IGNORED_IN_COMPARISON)
+        done = folder.finished()
+        if done is not None:
+            LOG.info("%s is finished already; nothing to do", workdir)
+            return done
+        with jax.enable_x64(config["precision"] == "float64"):
+            return _train_in(folder, config, label=label, hparams=hparams)
+
+
+def _train_in(folder, config, *, label, hparams):
+    program, schedule = assemble(config)
+    checkpoints = Checkpoints(folder.checkpoints)
+    carry = program.init(config["seed"])
+    restored = checkpoints.restore(carry)
+    log = MetricsLog(folder.metrics_file)
+    start = 0
+    if restored is not None:
+        start, carry = restored
+        LOG.info("%s resumes at step %d of %d", folder.path, start, schedule.steps)
+    log.rewind(start if restored else -1)
+    write_json(folder.environment_file, describe())
+    with EventWriter(folder.path) as events, _stop_flag() as should_stop:
+        _announce(events, config, hparams, start)
+        progress = Progress(schedule.steps, start=start, label=label)
+        outputs = Outputs(checkpoints, log, events, progress)
+        try:
+            fit(program, carry, schedule, outputs=outputs, should_stop=should_stop)
+            events.end("success")
+        except BaseException:
+            events.end("failure")
+            raise
+        finally:
+            progress.done()
+    # read back, because a run killed between its last checkpoint and this line has trained
+    # nothing in this process
+    final = read(folder.metrics_file)[-1]
+    folder.finish(final)
+    return final
+
+
+def _announce(events, config, hparams, start):
+    if start:
+        events.restart(start + 1)
+    text = json.dumps(config, indent=2, default=str)
+    events.text("config", "\n".join("    " + line for line in text.splitlines()))
+    flat = flatten(config)
+    shown = {
+        key: value
+        for key, value in flat.items()
+        if value is not None
+        and (
+            key in ("seed", "precision", "data.name", "model.name", *hparams)
+            or key.startswith("optim.")
+        )
+    }
+    events.hparams(shown)
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dicts as one dict of dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+@contextlib.contextmanager
+def _stop_flag() -> Iterator[Any]:
+    """SIGTERM and SIGINT set a flag that the loop reads; a second SIGINT interrupts at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    asked = threading.Event()
+
+    def ask(number, frame):
+        del frame
+        if asked.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def enable_compile_cache(folder: str | None = None) -> None:
+    """Keeps compiled programs on disk: a second start of the same program is much faster.
+
+    Args:
+      folder: default: the variable JAX_COMPILATION_CACHE_DIR, else ~/.cache/lpml/jax.
+    """
+    default = os.path.join(os.path.expanduser("~"), ".cache", "lpml", "jax")
+    folder = folder or os.environ.get("JAX_COMPILATION_CACHE_DIR") or default
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        print(f"no compile cache: {error}", file=sys.stderr)
+        return
+    jax.config.update("jax_compilation_cache_dir", folder)
+    # the default caches only what compiled for a second, so small models would never gain
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -1,0 +1,125 @@
+"""One training step and one refresh, for every algorithm alike."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import optax
+
+from lpml.models import Supervised
+from lpml.optim import PeriodicTransformation, mean_over_data
+from lpml.training.state import TrainState
+
+Batch = dict[str, jax.Array]
+Metrics = dict[str, jax.Array]
+Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+
+
+def make_step(model: Supervised, *, with_grad_norm: bool) -> Step:
+    """`step(state, batch) -> (state, metrics)`.
+
+    Every transformation gets the same extras: `value`, `value_fn`, `grad_fn`, `batch`, `key`,
+    `output_difference_fn` and, for models linear in their parameters,
+    `gradient_difference_fn`. Those that need none ignore them, and what nobody uses the
+    compiler removes: SVRG pays for two gradients, SGD for one.
+
+    Args:
+      model: the problem.
+      with_grad_norm: report the batch gradient's norm (it forces that gradient to be computed).
+    """
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(state.key, state.step)
+
+        def objective(params):
+            return model.objective(params, state.model_state, batch)
+
+        (value, (model_state, metrics)), grads = jax.value_and_grad(objective, has_aux=True)(
+            state.params
+        )
+        extra: dict[str, Any] = {
+            "value": value,
+            "value_fn": lambda params: objective(params)[0],
+            "grad_fn": lambda params: jax.grad(objective, has_aux=True)(params)[0],
+            "batch": batch,
+            "key": key,
+            "output_difference_fn": lambda outputs, change, at: model.loss.difference(
+                outputs, change, at["y"]
+            ),
+        }
+        if model.linear:
+            extra["gradient_difference_fn"] = lambda anchor, offset: model.gradient_difference(
+                anchor, offset, state.model_state, batch
+            )
+        state = state.apply_gradients(grads=grads, **extra).replace(model_state=model_state)
+        metrics = {"batch_loss": value, **{f"batch_{k}": v for k, v in metrics.items()}}
+        if with_grad_norm:
+            metrics["batch_grad_norm"] = optax.global_norm(grads)
+        return state, metrics
+
+    return step
+
+
+def make_refresh(
+    model: Supervised, *, batch_size: int
+) -> Callable[[TrainState, Batch], TrainState]:
+    """`refresh(state, data) -> state`: the pass over the data some transformations want.
+
+    Args:
+      model: the problem.
+      batch_size: samples of the pass held in memory at a time.
+    """
+
+    def refresh(state: TrainState, data: Batch) -> TrainState:
+        assert isinstance(state.tx, PeriodicTransformation)
+        # the step of the same number draws from children 0 and 1 of its own key
+        key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), 2)
+
+        def objective(params, batch):
+            return model.objective(params, state.model_state, batch)[0]
+
+        def full_grad(params):
+            return mean_over_data(
+                lambda batch: jax.grad(objective)(params, batch), data, batch_size=batch_size
+            )
+
+        params, opt_state = state.tx.refresh(
+            state.opt_state,
+            state.params,
+            full_grad_fn=full_grad,
+            outputs_fn=lambda params: model.outputs(params, state.model_state, data),
+            key=key,
+        )
+        return state.replace(params=params, opt_state=opt_state)
+
+    return refresh
+
+
+def make_evaluate(
+    model: Supervised, *, with_gradient: bool, batch_size: int
+) -> Callable[[TrainState, Batch], Metrics]:
+    """`evaluate(state, data) -> metrics`: the objective over a whole data set.
+
+    Gives `loss`, with `with_gradient` also `grad_norm` (2-norm of the full gradient), and
+    `accuracy` for classifiers.
+    """
+
+    def evaluate(state: TrainState, data: Batch) -> Metrics:
+        def measure(batch):
+            def objective(params):
+                return model.objective(params, state.model_state, batch)
+
+            if with_gradient:
+                (value, (_, metrics)), grads = jax.value_and_grad(objective, has_aux=True)(
+                    state.params
+                )
+                return {"loss": value, **metrics}, grads
+            value, (_, metrics) = objective(state.params)
+            return {"loss": value, **metrics}, ()
+
+        metrics, grads = mean_over_data(measure, data, batch_size=batch_size)
+        if with_gradient:
+            metrics["grad_norm"] = optax.global_norm(grads)
+        return metrics
+
+    return evaluate
