@@ -14,17 +14,17 @@ halp, lm_halp, svrg, lp_svrg, lp_sgd, sgd.
 """
 
 from ml_collections import ConfigDict
-from ml_collections.config_dict import FieldReference, placeholder
+from ml_collections.config_dict import placeholder
 
+from configs.halp_methods import METHODS, optimizer
 from configs.variants import parse
-
-METHODS = ("halp", "lm_halp", "svrg", "lp_svrg", "lp_sgd", "sgd")
 
 
 def get_config(variant=""):
     """See the module's docstring."""
     size, method = parse(variant, methods=METHODS)
-    samples, features = (100, 10) if size == "tiny" else (1000, 100)
+    tiny = size == "tiny"
+    samples, features = (100, 10) if tiny else (1000, 100)
     inner_steps = 2 * samples
 
     config = ConfigDict()
@@ -40,7 +40,13 @@ def get_config(variant=""):
         dir=placeholder(str),
     )
     config.model = dict(name="linear_regression", l2=0.0)
-    config.optim = optimizer(method, size, inner_steps)
+    config.optim = optimizer(
+        method,
+        learning_rate=5e-3 if tiny else 5e-4,
+        inner_steps=inner_steps,
+        radius=102.0 if tiny else 88.5,  # 1.02 max|w*|: the best a fixed box can be
+        mu=2.0 if tiny else 4.0,
+    )
     config.train = dict(
         steps=50 * inner_steps,
         batch_size=1,
@@ -49,21 +55,6 @@ def get_config(variant=""):
         checkpoint_every=10 * inner_steps,
     )
     return config
-
-
-def optimizer(method, size, inner_steps):
-    """The sub-tree `optim` of a method."""
-    tiny = size == "tiny"
-    optim = dict(name=method, learning_rate=5e-3 if tiny else 5e-4)
-    if method in ("lp_sgd", "lp_svrg"):
-        # the box 1.02 max|w*|: the best a fixed box can be, known only afterwards
-        optim.update(bits=8, radius=90.0 if tiny else 88.5)
-    if method in ("halp", "lm_halp"):
-        # an object field: a number or "auto"
-        optim.update(bits=8, mu=FieldReference(2.0 if tiny else 4.0, field_type=object))
-    if method in ("halp", "lm_halp", "svrg", "lp_svrg"):
-        optim.update(inner_steps=inner_steps)
-    return optim
 
 
 def sweep():

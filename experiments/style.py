@@ -9,6 +9,13 @@ METHOD_STYLES: dict[tuple[str, int | None], dict[str, Any]] = {
     ("sgd", None): dict(color="#000000", linestyle=":", linewidth=1.6),
     ("svrg", None): dict(color="#000000", linestyle="-", linewidth=2.2),
     ("lp_sgd", 8): dict(color="#E69F00", linestyle="-", marker="s", markevery=6),
+    ("lp_sgd", 4): dict(color="#E69F00", linestyle=":", marker="s", markevery=6, mfc="black"),
+    ("lp_svrg", 4): dict(
+        color="#0072B2", linestyle=":", marker="^", markevery=(3, 6), mfc="black"
+    ),
+    ("halp", 4): dict(
+        color="#D55E00", linestyle=":", marker="o", markevery=(2, 5), mfc="black"
+    ),
     ("lp_sgd", 16): dict(color="#E69F00", linestyle="--", marker="s", markevery=6, mfc="white"),
     ("lp_svrg", 8): dict(color="#0072B2", linestyle="-", marker="^", markevery=(3, 6)),
     ("lp_svrg", 16): dict(

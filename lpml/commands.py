@@ -21,6 +21,7 @@ from lpml.training.checkpoint import CheckpointMismatch
 from lpml.training.loop import RunFailed, Stopped
 from lpml.training.run import enable_compile_cache, train
 from lpml.training.run_folder import FolderConflict
+from lpml.training.signals import stop_on_signals
 
 __all__ = ["Stopped", "book", "dry_run", "experiment", "list_all", "run"]
 
@@ -42,7 +43,10 @@ def run(
     """One training in its folder; prints the final metrics."""
     workdir = workdir or os.path.join(RUNS, run_name(path, overrides))
     enable_compile_cache()
-    metrics = train(as_plain(config), workdir, hparams=tuple(overrides))
+    with stop_on_signals() as should_stop:
+        metrics = train(
+            as_plain(config), workdir, hparams=tuple(overrides), should_stop=should_stop
+        )
     for name, value in metrics.items():
         print(f"{name:>24}  {value:.6g}" if value is not None else f"{name:>24}  not finite")
     print(f"{'folder':>24}  {workdir}")
@@ -84,7 +88,9 @@ def experiment(name: str, size: str, workdir: str | None) -> int:
     folder = workdir or os.path.join(RUNS, name if size == "default" else f"{name}-{size}")
     enable_compile_cache()
     os.makedirs(folder, exist_ok=True)
-    verdicts = run_experiment(importlib.import_module(f"experiments.{name}"), folder, size=size)
+    module = importlib.import_module(f"experiments.{name}")
+    with stop_on_signals() as should_stop:
+        verdicts = run_experiment(module, folder, size=size, should_stop=should_stop)
     print(f"\n{known[name]}\n")
     for verdict in verdicts:
         seeds = ", ".join(map(str, verdict.seeds))

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -15,7 +15,13 @@ from lpml.training.events import EventWriter
 DPI = 130
 
 
-def run_experiment(module: ModuleType, folder: str, *, size: str) -> list[Verdict]:
+def run_experiment(
+    module: ModuleType,
+    folder: str,
+    *,
+    size: str,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> list[Verdict]:
     """Runs what the experiment needs in `folder`, draws it and judges its claims.
 
     Writes `figure.png` and further pictures, `results.csv`, `verdict.json` and an event file
@@ -26,9 +32,10 @@ def run_experiment(module: ModuleType, folder: str, *, size: str) -> list[Verdic
         `draw(data) -> {name: matplotlib Figure}`, `check(data, size) -> list[Verdict]`.
       folder: the experiment's folder; points run in `folder/<point name>`.
       size: `"tiny"`, `"default"` or `"paper"`.
+      should_stop: True saves the run under way and raises `Stopped`.
     """
     points = module.runs(size)
-    run_points(points, folder)
+    run_points(points, folder, should_stop=should_stop)
     finished = {point.name: read_run(os.path.join(folder, point.name)) for point in points}
     data = module.load(finished)
     pictures = {name: to_png(figure) for name, figure in module.draw(data).items()}

@@ -4,10 +4,8 @@ Another engine is another function with the signature of `run_points`.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
-
-import jax
 
 from lpml import config as configs
 from lpml.runs import Point
@@ -23,7 +21,9 @@ class Outcome(NamedTuple):
     failure: str | None
 
 
-def run_points(points: Sequence[Point], folder: str) -> list[Outcome]:
+def run_points(
+    points: Sequence[Point], folder: str, *, should_stop: Callable[[], bool] = lambda: False
+) -> list[Outcome]:
     """Runs every point in `folder/<name>`; points finished before are read back.
 
     A point that fails does not stop the others. A stop on request (`Stopped`) does.
@@ -45,10 +45,14 @@ def run_points(points: Sequence[Point], folder: str) -> list[Outcome]:
         label = f"{number}/{len(points)} {point.name}"
         keys = tuple(point.overrides)
         try:
-            metrics = train(config, os.path.join(folder, point.name), label=label, hparams=keys)
+            metrics = train(
+                config,
+                os.path.join(folder, point.name),
+                label=label,
+                hparams=keys,
+                should_stop=should_stop,
+            )
             outcomes.append(Outcome(point, metrics, None))
         except RunFailed as failure:
             outcomes.append(Outcome(point, None, str(failure)))
-        # programs of finished runs hold memory and are of no more use
-        jax.clear_caches()
     return outcomes

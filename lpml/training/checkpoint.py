@@ -155,8 +155,7 @@ class Checkpoints:
 
 @contextlib.contextmanager
 def _orbax() -> Iterator[Any]:
-    """Imports orbax and drops what it and its threads log meanwhile; others are heard."""
-    from orbax.checkpoint import v1 as ocp
+    """Imports orbax; drops what it and its threads log meanwhile, and nothing else."""
 
     def foreign(record: python_logging.LogRecord) -> bool:
         return "orbax" not in Path(record.pathname).parts
@@ -165,6 +164,9 @@ def _orbax() -> Iterator[Any]:
     for logger in loggers:
         logger.addFilter(foreign)
     try:
+        # Late, because it costs 0.8 s after jax and many commands never save.
+        from orbax.checkpoint import v1 as ocp
+
         yield ocp
     finally:
         for logger in loggers:

@@ -1,13 +1,10 @@
 """One run: a resolved config and a folder, from the claim on the folder to its DONE mark."""
 
-import contextlib
 import json
 import logging
 import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -28,7 +25,12 @@ IGNORED_IN_COMPARISON = ("data.dir",)
 
 
 def train(
-    config: Mapping[str, Any], workdir: str, *, label: str = "", hparams: tuple[str, ...] = ()
+    config: Mapping[str, Any],
+    workdir: str,
+    *,
+    label: str = "",
+    hparams: tuple[str, ...] = (),
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, float]:
     """Runs a config in a folder, or resumes it there, or reads the result of a finished run.
 
@@ -37,6 +39,7 @@ def train(
       workdir: the run's folder; made if need be.
       label: stands before the progress line.
       hparams: dotted config keys for TensorBoard's HPARAMS table, besides the usual ones.
+      should_stop: asked about twice a second; True saves the state and raises `Stopped`.
 
     Returns:
       The final metrics.
@@ -44,7 +47,7 @@ def train(
     Raises:
       ConfigError, DataError, FolderConflict, CheckpointMismatch: wrong usage.
       RunFailed: the training cannot go on.
-      Stopped: SIGTERM or SIGINT came; the state is saved.
+      Stopped: `should_stop` said so; the state is saved.
     """
     check_sections(config)
     with RunFolder(workdir) as folder:
@@ -54,10 +57,10 @@ def train(
             LOG.info("%s is finished already; nothing to do", workdir)
             return done
         with jax.enable_x64(config["precision"] == "float64"):
-            return _train_in(folder, config, label=label, hparams=hparams)
+            return _train_in(folder, config, label, hparams, should_stop)
 
 
-def _train_in(folder, config, *, label, hparams):
+def _train_in(folder, config, label, hparams, should_stop):
     program, schedule = assemble(config)
     checkpoints = Checkpoints(folder.checkpoints)
     carry = program.init(config["seed"])
@@ -69,16 +72,15 @@ def _train_in(folder, config, *, label, hparams):
         LOG.info("%s resumes at step %d of %d", folder.path, start, schedule.steps)
     log.rewind(start if restored else -1)
     write_json(folder.environment_file, describe())
-    with EventWriter(folder.path) as events, _stop_flag() as should_stop:
+    with EventWriter(folder.path) as events:
         _announce(events, config, hparams, start)
         progress = Progress(schedule.steps, start=start, label=label)
         outputs = Outputs(checkpoints, log, events, progress)
         try:
             fit(program, carry, schedule, outputs=outputs, should_stop=should_stop)
+            # no end is written for a run that failed or stopped: it may be resumed, and
+            # TensorBoard believes the first end of a folder
             events.end("success")
-        except BaseException:
-            events.end("failure")
-            raise
         finally:
             progress.done()
     # read back, because a run killed between its last checkpoint and this line has trained
@@ -90,7 +92,7 @@ def _train_in(folder, config, *, label, hparams):
 
 def _announce(events, config, hparams, start):
     if start:
-        events.restart(start + 1)
+        events.restart(start)
     text = json.dumps(config, indent=2, default=str)
     events.text("config", "\n".join("    " + line for line in text.splitlines()))
     flat = flatten(config)
@@ -115,28 +117,6 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
-
-
-@contextlib.contextmanager
-def _stop_flag() -> Iterator[Any]:
-    """SIGTERM and SIGINT set a flag that the loop reads; a second SIGINT interrupts at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    asked = threading.Event()
-
-    def ask(number, frame):
-        del frame
-        if asked.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        asked.set()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield asked.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def enable_compile_cache(folder: str | None = None) -> None:

@@ -1,0 +1,97 @@
+"""8-bit HALP reaches the optimum of multinomial logistic regression; LP methods stall.
+
+The convex classification problem of De Sa et al., arXiv 1803.03383: digits by default, MNIST
+with --size=paper (its four IDX files in the folder that LPML_DATA names).
+
+    python launch.py --experiment=halp_logistic
+    LPML_DATA=DATA python launch.py --experiment=halp_logistic --size=paper
+
+Expected on digits (l2 0.01, alpha 0.4, batch 10, T = 2N / batch): HALP with 8 bits below 1e-14
+after 40 epochs, LP-SVRG stalls at 4e-3 and LP-SGD, like SGD, at 0.2.
+"""
+
+from matplotlib.figure import Figure
+
+from experiments.curves import (
+    Curve,
+    Series,
+    floors,
+    in_words,
+    points,
+    series,
+)
+from experiments.curves import (
+    draw as draw_curves,
+)
+from lpml.runs import Point, Run, Verdict, judge
+
+CONFIG = "configs/halp_logistic.py"
+SEEDS = (1, 2, 3)
+CURVES = (
+    Curve("SGD", "sgd"),
+    Curve("SVRG", "svrg"),
+    Curve("LP-SGD, 8 bits", "lp_sgd", 8),
+    Curve("LP-SVRG, 8 bits", "lp_svrg", 8),
+    Curve("HALP, 8 bits", "halp", 8),
+    Curve("HALP, 16 bits", "halp", 16),
+)
+# The gradient norm 8-bit HALP must get below in 40 epochs (30 at the tiny size).
+REACHED = {"tiny": 1e-9, "default": 1e-13, "paper": 1e-12}
+
+
+def runs(size: str) -> list[Point]:
+    """Every curve, three seeds each."""
+    return points(CONFIG, CURVES, SEEDS, size)
+
+
+def load(finished: dict[str, Run]) -> Series:
+    """Gradient norms at the end of every outer epoch."""
+    return series(finished.values(), "grad_norm")
+
+
+def draw(norms: Series) -> dict[str, Figure]:
+    """The gradient norm of every method."""
+    return {
+        "figure": draw_curves(
+            CURVES,
+            norms,
+            title="Multinomial logistic regression",
+            ylabel=r"gradient norm $\|\nabla f(w)\|_2$",
+            xlabel="epoch k  (two passes in mini-batches and one full gradient)",
+        )
+    }
+
+
+def check(norms: Series, size: str) -> list[Verdict]:
+    """The convex claims of the paper on a real classification problem."""
+    floor = floors(norms)
+    halp8 = {seed: float(v[-1]) for seed, v in norms["halp", 8].items()}
+    verdicts = [
+        judge(
+            f"HALP with 8 bits goes below {REACHED[size]:g}",
+            {s: v < REACHED[size] for s, v in halp8.items()},
+            measured=f"gradient norm at the end: {in_words(halp8.values())}",
+            expected=f"< {REACHED[size]:g}",
+        )
+    ]
+    for name, method in (("LP-SGD", "lp_sgd"), ("LP-SVRG", "lp_svrg")):
+        by_seed = floor[method, 8]
+        verdicts.append(
+            judge(
+                f"{name} with 8 bits stalls",
+                {s: v > 1e-3 for s, v in by_seed.items()},
+                measured=f"median of the last ten epochs: {in_words(by_seed.values())}",
+                expected="> 1e-3",
+            )
+        )
+    end = floor["svrg", None]
+    verdicts.append(
+        judge(
+            "HALP with 8 bits ends below full-precision SVRG",
+            {s: floor["halp", 8][s] < v for s, v in end.items()},
+            measured=f"median of the last ten epochs: HALP {in_words(floor['halp', 8].values())}, "
+            f"SVRG {in_words(end.values())}",
+            expected="HALP lower",
+        )
+    )
+    return verdicts

@@ -1,0 +1,23 @@
+"""Settings of the whole test run: compile cache, checked shape annotations."""
+
+import os
+import sys
+from pathlib import Path
+
+import jax
+from jaxtyping import install_import_hook
+
+ROOT = Path(__file__).parent.parent
+# `python -m pytest` and `pytest` alike: configs/ and launch.py are beside lpml, not inside it
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+# One folder for all xdist workers; tiny programs are most of what tests compile.
+CACHE = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(ROOT / ".cache" / "jax-tests")
+jax.config.update("jax_compilation_cache_dir", CACHE)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+# Array annotations become checks; must come before the first import of lpml. Only where
+# annotations state shapes: those of lpml.optim say `Params`, which is anything.
+install_import_hook("lpml.formats", "beartype.beartype")

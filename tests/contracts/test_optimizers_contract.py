@@ -1,0 +1,288 @@
+"""What every optimizer that a config can name promises; they come from the export list."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from lpml import optim
+from lpml.build import choices
+from lpml.optim import PeriodicTransformation
+from lpml.training.checkpoint import Checkpoints
+
+OPTIMIZERS = choices(optim, optax.GradientTransformation)
+EPOCH = 8
+
+# Arguments for the least-squares problem of this file.
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "sgd": dict(learning_rate=0.1),
+    "svrg": dict(learning_rate=0.1, inner_steps=EPOCH),
+    "lp_sgd": dict(learning_rate=0.1, bits=16, radius=4.0),
+    "lp_svrg": dict(learning_rate=0.1, inner_steps=EPOCH, bits=16, radius=4.0),
+    "halp": dict(learning_rate=0.1, inner_steps=EPOCH, bits=8, mu=0.5),
+    "lm_halp": dict(
+        learning_rate=0.1, inner_steps=EPOCH, bits=8, mu=0.5, samples=16, input_scale=0.25
+    ),
+}
+# Changes of those for Rosenbrock's valley, whose curvature goes to 1000.
+ROSENBROCK: dict[str, dict[str, Any]] = {
+    "sgd": {},
+    "svrg": {},
+    "lp_sgd": dict(bits=20),
+    "lp_svrg": dict(bits=20),
+    "halp": dict(bits=16, mu=0.02),
+}
+LINEAR_ONLY = {"lm_halp": "takes linear models only: its step needs inputs and outputs"}
+NO_SELF_REFRESH = {
+    "lm_halp": "its refresh needs outputs_fn, which update does not hand on to it"
+}
+NO_ACCUMULATION = {
+    name: "compares the mean gradient of many batches with grad_fn of the last one"
+    for name in ("svrg", "lp_svrg", "halp", "lm_halp")
+}
+
+every_optimizer = pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+
+
+def all_but(exceptions):
+    """Every optimizer; those with a stated reason are expected to fail."""
+    return pytest.mark.parametrize("name", sorted(set(OPTIMIZERS) - set(exceptions)))
+
+
+class Problem(NamedTuple):
+    """objective(params, batch), data and the start."""
+
+    objective: Any
+    data: dict[str, jax.Array]
+    start: Any
+
+
+def least_squares(dtype="float32", *, solved=False):
+    """16 samples of 4 inputs on a grid of 1/4, without noise; the optimum is SOLUTION."""
+    x = np.random.default_rng(0).integers(-4, 5, (16, 4)) / 4
+    w = np.zeros((4, 1)) if solved else SOLUTION
+    data = {"x": jnp.asarray(x, dtype), "y": jnp.asarray((x @ w)[:, 0], dtype)}
+
+    def objective(params, batch):
+        return jnp.mean(((batch["x"] @ params["w"])[:, 0] - batch["y"]) ** 2)
+
+    return Problem(objective, data, {"w": jnp.zeros((4, 1), dtype)})
+
+
+SOLUTION = np.array([[1.0], [-2.0], [0.5], [3.0]])
+
+
+def rosenbrock():
+    def objective(params, batch):
+        del batch
+        return (1 - params["a"]) ** 2 + 100 * (params["b"] - params["a"] ** 2) ** 2
+
+    zero = jnp.zeros(())
+    return Problem(objective, {"x": jnp.zeros((16, 1))}, {"a": zero, "b": zero})
+
+
+def take_step(tx, problem, params, state, step, *, by_hand=True):
+    """One step as the loop takes it; `by_hand`: with refreshes where they are due."""
+    key = jax.random.fold_in(jax.random.key(5), step)
+    index = jax.random.randint(key, (4,), 0, 16)
+    batch = {"index": index, **{k: v[index] for k, v in problem.data.items()}}
+    full_grad_fn = jax.grad(lambda at: problem.objective(at, problem.data))
+    extra = {}
+    if isinstance(tx, PeriodicTransformation) and by_hand:
+        params, state = jax.lax.cond(
+            step % tx.every == 0,
+            lambda: tuple(
+                tx.refresh(
+                    state,
+                    params,
+                    full_grad_fn=full_grad_fn,
+                    outputs_fn=lambda at: problem.data["x"] @ at["w"],
+                    key=key,
+                )
+            ),
+            lambda: (params, state),
+        )
+    else:
+        extra["full_grad_fn"] = full_grad_fn
+    value, grads = jax.value_and_grad(problem.objective)(params, batch)
+    updates, state = optax.with_extra_args_support(tx).update(
+        grads,
+        state,
+        params,
+        value=value,
+        value_fn=lambda at: problem.objective(at, batch),
+        grad_fn=lambda at: jax.grad(problem.objective)(at, batch),
+        batch=batch,
+        key=key,
+        output_difference_fn=lambda outputs, change, at: 2 * change,
+        nobody_reads_this=None,
+        **extra,
+    )
+    return optax.apply_updates(params, updates), state
+
+
+def train(tx, problem, steps, **how):
+    def body(step, carry):
+        return take_step(tx, problem, *carry, step, **how)
+
+    return jax.jit(lambda params: jax.lax.fori_loop(0, steps, body, (params, tx.init(params))))(
+        problem.start
+    )
+
+
+def make(name, **changes):
+    return OPTIMIZERS[name](**ARGUMENTS[name] | changes)
+
+
+def same(left, right):
+    assert jax.tree.structure(left) == jax.tree.structure(right)
+    for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+def test_every_optimizer_has_arguments_in_this_file():
+    missing = sorted(set(OPTIMIZERS) - set(ARGUMENTS))
+    assert not missing, f"add arguments of {', '.join(missing)} to ARGUMENTS of {__file__}"
+    for table in (ARGUMENTS, ROSENBROCK, LINEAR_ONLY, NO_SELF_REFRESH, NO_ACCUMULATION):
+        assert set(table) <= set(OPTIMIZERS)
+    assert set(ROSENBROCK) | set(LINEAR_ONLY) == set(OPTIMIZERS)
+
+
+@every_optimizer
+def test_reaches_the_optimum_of_a_quadratic(name):
+    params, _ = train(make(name), least_squares(), 800)
+    np.testing.assert_allclose(params["w"], SOLUTION, atol=2e-3)
+
+
+@all_but(LINEAR_ONLY)
+def test_walks_down_the_valley_of_rosenbrock(name):
+    tx = make(name, learning_rate=1e-3, **ROSENBROCK[name])
+    params, _ = train(tx, rosenbrock(), 20_000)
+    assert abs(params["a"] - 1) < 0.03
+    assert abs(params["b"] - 1) < 0.06
+
+
+@every_optimizer
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_keeps_shapes_and_dtypes_of_parameters_and_state(name, dtype):
+    with jax.enable_x64(dtype == "float64"):
+        problem, tx = least_squares(dtype), make(name)
+        state = tx.init(problem.start)
+        # fori_loop inside refuses a carry whose dtypes change
+        params, new_state = train(tx, problem, 3)
+        assert params["w"].dtype == jnp.dtype(dtype)
+        assert params["w"].shape == (4, 1)
+        shapes = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state)
+        assert shapes == jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), new_state)
+        assert not np.array_equal(params["w"], problem.start["w"])
+
+
+@every_optimizer
+def test_compiles_once_for_many_steps(name):
+    traces = []
+    problem, tx = least_squares(), make(name)
+
+    def step(params, state, number):
+        traces.append(number)
+        return take_step(tx, problem, params, state, number)
+
+    step = jax.jit(step)
+    params, state = problem.start, jax.jit(tx.init)(problem.start)
+    for number in range(2 * EPOCH + 2):
+        params, state = step(params, state, np.int32(number))
+    assert len(traces) == 1
+
+
+@every_optimizer
+def test_a_saved_state_continues_bit_for_bit(name, tmp_path):
+    problem, tx = least_squares(), make(name)
+    step = jax.jit(lambda carry, number: take_step(tx, problem, *carry, number))
+    carry = fresh = (problem.start, tx.init(problem.start))
+    for number in range(EPOCH + 3):
+        carry = step(carry, np.int32(number))
+    store = Checkpoints(tmp_path / "checkpoints")
+    store.save(EPOCH + 3, carry)
+    at, restored = store.restore(fresh)
+    assert at == EPOCH + 3
+    same(restored, carry)
+    for number in range(at, 2 * EPOCH + 2):
+        carry, restored = step(carry, np.int32(number)), step(restored, np.int32(number))
+    same(restored, carry)
+
+
+@every_optimizer
+def test_a_gradient_of_zero_moves_nothing_and_makes_no_nan(name):
+    problem = least_squares(solved=True)
+    params, state = train(make(name), problem, EPOCH + 2)
+    np.testing.assert_array_equal(params["w"], np.zeros((4, 1)))
+    for leaf in jax.tree.leaves(state):
+        assert np.isfinite(leaf).all()
+
+
+@every_optimizer
+def test_a_nan_in_the_data_reaches_the_parameters(name):
+    problem = least_squares()
+    bad = {**problem.data, "y": problem.data["y"].at[:].set(jnp.nan)}
+    params, _ = train(make(name), problem._replace(data=bad), 2)
+    assert np.isnan(params["w"]).all()
+
+
+@pytest.mark.parametrize("name", sorted(set(OPTIMIZERS) - set(LINEAR_ONLY)))
+def test_several_leaves_move(name):
+    params, _ = train(make(name, learning_rate=1e-3), rosenbrock(), 100)
+    assert params["a"] > 0
+    assert params["b"] != 0
+
+
+def waiting(reasons):
+    """All optimizers; those with a reason must fail, so that a mended one is noticed."""
+    return pytest.mark.parametrize(
+        "name",
+        [
+            pytest.param(name, marks=pytest.mark.xfail(reason=reasons[name]))
+            if name in reasons
+            else name
+            for name in sorted(OPTIMIZERS)
+        ],
+    )
+
+
+@waiting(NO_SELF_REFRESH)
+def test_works_in_a_chain_and_refreshes_by_itself_there(name):
+    problem, tx = least_squares(), make(name)
+    alone, _ = train(tx, problem, 3 * EPOCH)
+    chained, _ = train(optax.chain(optax.identity(), tx), problem, 3 * EPOCH)
+    np.testing.assert_allclose(chained["w"], alone["w"], atol=1e-6)
+
+
+@waiting(NO_SELF_REFRESH)
+def test_the_learning_rate_can_be_injected(name):
+    fixed = set(ARGUMENTS[name]) - {"learning_rate"}
+    tx = optax.inject_hyperparams(OPTIMIZERS[name], static_args=fixed)(**ARGUMENTS[name])
+    problem = least_squares()
+    params, state = train(tx, problem, 3 * EPOCH)
+    alone, _ = train(make(name), problem, 3 * EPOCH)
+    np.testing.assert_allclose(params["w"], alone["w"], atol=1e-3)
+    assert float(state.hyperparams["learning_rate"]) == pytest.approx(0.1)
+
+
+@all_but(NO_ACCUMULATION)
+def test_works_under_accumulation_of_gradients(name):
+    problem = least_squares()
+    steps = optax.MultiSteps(make(name), 2)
+    # gradient_transformation() of optax would drop the extra arguments
+    tx = optax.GradientTransformationExtraArgs(steps.init, steps.update)
+    one, _ = train(tx, problem, 1)
+    np.testing.assert_array_equal(one["w"], problem.start["w"])
+    params, _ = train(tx, problem, 800)
+    np.testing.assert_allclose(params["w"], SOLUTION, atol=2e-3)
+
+
+@every_optimizer
+def test_the_state_has_no_python_numbers_in_it(name):
+    state = make(name).init(least_squares().start)
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(state))

@@ -1,0 +1,178 @@
+"""Every file of configs/: loads fast, says how to run it, has no field that nothing reads."""
+
+import copy
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import pytest
+
+from lpml import commands
+from lpml.build import ConfigError
+from lpml.config import as_plain, load, override
+from lpml.training.assemble import SECTIONS, assemble, families
+from lpml.training.run import train
+
+ROOT = Path(__file__).parent.parent
+SIZES = ("tiny", "default", "paper")
+FILES = {name: str(ROOT / "configs" / f"{name}.py") for name in sorted(commands.configs())}
+
+every_config = pytest.mark.parametrize("name", FILES)
+
+
+def refusal(file):
+    """The sentence about an unknown variant, which lists the known ones."""
+    with pytest.raises(ConfigError) as caught:
+        load(f"{file}:no_such_variant")
+    return str(caught.value)
+
+
+def variants(file):
+    """Sizes and methods that the config knows."""
+    listing = refusal(file).partition("choose from ")[2]
+    words = listing.split(", ")
+    return [w for w in words if w in SIZES], [w for w in words if w not in SIZES]
+
+
+def tiny_forms():
+    for name, file in FILES.items():
+        yield from (f"{name}:{method},tiny" for method in variants(file)[1] or [""])
+
+
+def tiny(form):
+    name, _, variant = form.partition(":")
+    return as_plain(load(f"{FILES[name]}:{variant.strip(',')}"))
+
+
+TINY_FORMS = sorted(tiny_forms())
+every_tiny_form = pytest.mark.parametrize("form", TINY_FORMS)
+
+
+def assembled(config):
+    with jax.enable_x64(config["precision"] == "float64"):
+        return assemble(config)
+
+
+def test_there_are_configs():
+    assert FILES
+
+
+def test_all_load_in_well_under_a_second_and_without_jax():
+    script = (
+        "import sys, time, runpy\n"
+        "import ml_collections\n"
+        "started = time.perf_counter()\n"
+        f"for file in {list(FILES.values())!r}:\n"
+        "    for variant in ('tiny', 'paper', ''):\n"
+        "        runpy.run_path(file)['get_config'](variant)\n"
+        "print(time.perf_counter() - started)\n"
+        "print([m for m in ('jax', 'lpml', 'numpy.random', 'flax', 'sklearn')"
+        " if m in sys.modules])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    seconds, heavy = done.stdout.split("\n")[:2]
+    assert float(seconds) < 0.5 * len(FILES)
+    assert heavy == "[]"
+
+
+@every_config
+def test_the_docstring_is_a_page(name):
+    text = Path(FILES[name]).read_text().split('"""')[1]
+    assert text.split("\n")[0].endswith(".")
+    assert f"python launch.py --config=configs/{name}.py" in text
+    for word in ("Paper:", "Shows:", "Expected:", "Variants:"):
+        assert word in text, f"{name} does not say {word}"
+    for size in SIZES:
+        assert size in text, f"{name} does not mention the size {size}"
+    assert set(re.findall(r"--experiment=(\w+)", text)) <= set(commands.experiments())
+
+
+@every_config
+def test_has_the_three_sizes_and_refuses_others_in_a_sentence(name):
+    sizes, _ = variants(FILES[name])
+    assert tuple(sizes) == SIZES
+    message = refusal(FILES[name])
+    assert "no_such_variant" in message
+    assert "\n" not in message
+    for size in SIZES:
+        assert load(f"{FILES[name]}:{size}").is_locked
+
+
+@every_config
+def test_the_sweep_yields_only_overrides_that_the_config_takes(name):
+    scope: dict = {}
+    exec(compile(Path(FILES[name]).read_text(), FILES[name], "exec"), scope)
+    if "sweep" not in scope:
+        pytest.skip("no sweep")
+    points = list(scope["sweep"]())
+    assert points
+    assert len({json.dumps(p, sort_keys=True) for p in points}) == len(points)
+    config = load(FILES[name])
+    for point in points:
+        changed = as_plain(override(config, point))
+        for key, value in point.items():
+            node = changed
+            for word in key.split("."):
+                node = node[word]
+            assert node == value
+
+
+@every_tiny_form
+def test_every_field_is_read(form):
+    config = tiny(form)
+    for section in (key for key in config if isinstance(config[key], dict)):
+        changed = copy.deepcopy(config)
+        changed[section]["no_such_setting"] = 1
+        with pytest.raises(ConfigError, match=f"config.{section}.no_such_setting"):
+            assembled(changed)
+    with pytest.raises(ConfigError, match="config.no_such_section"):
+        assembled({**config, "no_such_section": {}})
+
+
+@every_config
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_missing_section_is_refused(name, section):
+    config = as_plain(load(f"{FILES[name]}:tiny"))
+    del config[section]
+    with pytest.raises(ConfigError, match=section):
+        assemble(config)
+
+
+@every_config
+@pytest.mark.parametrize("family", ["data", "model", "optim"])
+def test_an_unknown_name_is_refused_with_the_list(name, family):
+    config = as_plain(load(f"{FILES[name]}:tiny"))
+    config[family]["name"] = "no_such_name"
+    with pytest.raises(ConfigError, match=f"config.{family}.name") as caught:
+        assembled(config)
+    for known in families()[family]:
+        assert known in str(caught.value)
+
+
+@every_tiny_form
+def test_the_tiny_form_trains_to_the_end(form, tmp_path):
+    config, folder = tiny(form), tmp_path / "run"
+    started = time.perf_counter()
+    final = train(config, str(folder))
+    assert time.perf_counter() - started < 60
+    steps = config["train"]["steps"]
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    due = range(0, steps + 1, config["train"]["log_every"])
+    assert [line["step"] for line in lines] == sorted({*due, steps})
+    for line in lines:
+        assert line.keys() >= {"loss", "grad_norm"}
+    assert lines[-1] == final
+    assert final == json.loads((folder / "DONE").read_text())
+    # `Expected` speaks of curves that fall, except where a method's point is that it stalls
+    assert final["loss"] < lines[0]["loss"]
+    assert json.loads((folder / "config.json").read_text()) == config
+    assert json.loads((folder / "environment.json").read_text())["packages"]["jax"]
+    assert (folder / "checkpoints" / str(steps)).is_dir()
+    assert len(list(folder.glob("events.out.tfevents*"))) == 1
+    assert train(config, str(folder)) == final
