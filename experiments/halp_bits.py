@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments.curves import in_words
 from experiments.style import log_axes
 from lpml.runs import Point, Run, Verdict, judge
 
@@ -112,7 +113,7 @@ def draw(widths: Widths) -> dict[str, Figure]:
         axes.set_xticks(range(2, 17, 2))
         axes.legend()
     figure.suptitle(
-        f"HALP on linear regression, mu = {widths.mu:g}: mean and range over three seeds"
+        f"HALP on linear regression, mu = {widths.mu:g}: geometric mean and range over three seeds"
     )
     return {"figure": figure}
 
@@ -133,7 +134,7 @@ def check(widths: Widths, size: str) -> list[Verdict]:
             judge(
                 f"{bits} bits {'converge' if rule < 1 else 'do not converge'}, as r predicts",
                 {s: (rate < 1) == (rule < 1) for s, rate in rates.items()},
-                measured=f"factor per epoch {min(rates.values()):.3g} to {max(rates.values()):.3g}",
+                measured=f"factor per epoch {in_words(rates.values())}",
                 expected=f"r = {rule:.3g}: {'below' if rule < 1 else 'above'} 1",
             )
         )

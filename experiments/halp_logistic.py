@@ -84,13 +84,13 @@ def check(norms: Series, size: str) -> list[Verdict]:
                 expected="> 1e-3",
             )
         )
-    end = floor["svrg", None]
+    svrg, halp = floor["svrg", None], floor["halp", 8]
     verdicts.append(
         judge(
             "HALP with 8 bits ends below full-precision SVRG",
-            {s: floor["halp", 8][s] < v for s, v in end.items()},
-            measured=f"median of the last ten epochs: HALP {in_words(floor['halp', 8].values())}, "
-            f"SVRG {in_words(end.values())}",
+            {s: halp[s] < v for s, v in svrg.items()},
+            measured=f"median of the last ten epochs: HALP {in_words(halp.values())}, "
+            f"SVRG {in_words(svrg.values())}",
             expected="HALP lower",
         )
     )

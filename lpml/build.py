@@ -54,8 +54,8 @@ def build(
     function = known[str(name)]
     parameters = inspect.signature(function).parameters
     arguments = {k: v for k, v in spec.items() if k != "name" and v is not None}
-    for key in arguments:
-        if key not in parameters:
+    for key in spec:
+        if key != "name" and key not in parameters:
             raise ConfigError(
                 f"config.{section}.{key}: {name} has no such setting"
                 f"{suggestion(key, parameters)}; it has {', '.join(parameters)}"

@@ -1,5 +1,6 @@
 """Config files: loading them, overriding fields, and sentences for what is wrong."""
 
+import copy
 import importlib.util
 import os
 from collections.abc import Mapping
@@ -42,17 +43,16 @@ def override(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
     Raises:
       ConfigError: a key that does not exist or a value of the wrong type.
     """
-    copy = ConfigDict(config.to_dict(preserve_field_references=True))
-    copy.lock()
+    changed = copy.deepcopy(config)  # unlike copy_and_resolve_references, it keeps references
     for key, value in overrides.items():
-        check_key(copy, key)
+        check_key(changed, key)
         try:
-            copy.update_from_flattened_dict({key: value})
+            changed.update_from_flattened_dict({key: value})
         except (TypeError, ValueError, KeyError) as error:
             raise ConfigError(
                 f"config.{key} = {value!r} is of the wrong type: {error}"
             ) from error
-    return copy
+    return changed
 
 
 def check_key(config: ConfigDict, key: str) -> None:

@@ -66,8 +66,8 @@ class Verdict(NamedTuple):
 
 def judge(claim: str, outcomes: Mapping[int, bool], *, measured: str, expected: str) -> Verdict:
     """A verdict from one outcome per seed: all, none, or (undecided) some of them."""
-    holds = all(outcomes.values())
-    word = "holds" if holds and outcomes else "undecided" if any(outcomes.values()) else "fails"
+    seen = set(outcomes.values())
+    word = "holds" if seen == {True} else "fails" if seen == {False} else "undecided"
     return Verdict(claim, word, measured, expected, sorted(outcomes))
 
 

@@ -129,9 +129,9 @@ def test_every_field_is_read(form):
     for section in (key for key in config if isinstance(config[key], dict)):
         changed = copy.deepcopy(config)
         changed[section]["no_such_setting"] = 1
-        with pytest.raises(ConfigError, match=f"config.{section}.no_such_setting"):
+        with pytest.raises(ConfigError, match=rf"config\.{section}\.no_such_setting"):
             assembled(changed)
-    with pytest.raises(ConfigError, match="config.no_such_section"):
+    with pytest.raises(ConfigError, match=r"config\.no_such_section"):
         assembled({**config, "no_such_section": {}})
 
 

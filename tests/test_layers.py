@@ -95,12 +95,8 @@ def imports(path):
 
 
 def own_layers(path):
-    roots = {name for name in imports(path) if layer_root(name)}
-    return {layer_of(name) for name in roots} - {"lpml.__version__"}
-
-
-def layer_root(name):
-    return name.split(".")[0] in ("lpml", "configs", "experiments", "launch")
+    ours = ("lpml", "configs", "experiments", "launch")
+    return {layer_of(name) for name in imports(path) if name.split(".")[0] in ours}
 
 
 def within(name, package):

@@ -118,6 +118,9 @@ class Fixed:
     def _float_codes(self, x, mode, key, noise):
         scale = jnp.asarray(self.scale, x.dtype)
         steps = x / jnp.where(scale > 0, scale, 1)
+        # x / scale can miss its integer by an ulp: values of the format must stay as they are
+        whole = jnp.round(steps)
+        steps = jnp.where(whole * scale == x, whole, steps)
         steps = jnp.where((scale > 0) | jnp.isnan(x), steps, 0)
         low, high = self.limits(x.dtype)
         return jnp.clip(round_to_integer(steps, mode, key=key, noise=noise), low, high)

@@ -61,7 +61,7 @@ class Supervised:
         outputs = self.outputs(params, model_state, batch)
         value = jnp.mean(self.loss.value(outputs, batch["y"]))
         if self.l2:
-            value = value + 0.5 * self.l2 * optax.tree_utils.tree_l2_norm(params, squared=True)
+            value = value + 0.5 * self.l2 * optax.tree.norm(params, squared=True)
         metrics = {}
         if self.loss.correct is not None:
             metrics["accuracy"] = jnp.mean(self.loss.correct(outputs, batch["y"]))

@@ -42,7 +42,7 @@ def spacing(
     Returns:
       A tree of scalars, one per leaf, in the dtypes of `full_grad`.
     """
-    total = optax.global_norm(full_grad)
+    total = optax.tree.norm(full_grad)
 
     def leaf_spacing(g):
         norm = jnp.maximum(jnp.linalg.norm(g), LEAF_FLOOR * total) if per_leaf else total

@@ -69,7 +69,9 @@ def periodic(init, inner_update, *, every, refresh, report=nothing_to_report):
             return inner_update(grads, opt_state, params, key=key, **extra)
 
         def due():
-            return Refreshed(*refresh(opt_state, params, full_grad_fn=full_grad_fn, key=key))
+            return Refreshed(
+                *refresh(opt_state, params, full_grad_fn=full_grad_fn, key=key, **extra)
+            )
 
         at, opt_state = jax.lax.cond(
             opt_state.step % every == 0, due, lambda: Refreshed(params, opt_state)

@@ -3,12 +3,16 @@
 Another engine is another function with the signature of `run_points`.
 """
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import jax
+
 from lpml import config as configs
 from lpml.runs import Point
+from lpml.training.assemble import assemble, check_sections
 from lpml.training.loop import RunFailed
 from lpml.training.run import train
 
@@ -40,6 +44,7 @@ def run_points(
         configs.as_plain(configs.override(configs.load(point.config), point.overrides))
         for point in points
     ]
+    _check(resolved)
     outcomes = []
     for number, (point, config) in enumerate(zip(points, resolved), start=1):
         label = f"{number}/{len(points)} {point.name}"
@@ -56,3 +61,15 @@ def run_points(
         except RunFailed as failure:
             outcomes.append(Outcome(point, None, str(failure)))
     return outcomes
+
+
+def _check(resolved):
+    """Builds every distinct program once, so that a bad point is refused before any runs."""
+    seen = set()
+    for config in resolved:
+        check_sections(config)
+        like = json.dumps({**config, "seed": 0}, sort_keys=True)
+        if like not in seen:
+            seen.add(like)
+            with jax.enable_x64(config["precision"] == "float64"):
+                assemble(config)

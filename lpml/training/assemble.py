@@ -1,6 +1,8 @@
 """From a resolved config to the objects of a run. Nothing here touches a run folder."""
 
+import functools
 import inspect
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -59,15 +61,7 @@ def assemble(config: Mapping[str, Any]) -> tuple[Program, Schedule]:
     check_sections(config)
     known = families()
     dtype = config["precision"]
-    # `seed` and `dir` belong to the framework: sources that have no use for them need not
-    # have them, so that scripts can set them always
-    source = {k: v for k, v in config["data"].items() if k not in ("seed", "dir")}
-    given = {
-        "dtype": dtype,
-        "seed": config["data"].get("seed"),
-        "dir": config["data"].get("dir"),
-    }
-    dataset = build(known["data"], source, section="data", context=given)
+    dataset = _dataset(json.dumps(config["data"], sort_keys=True), dtype)
     _check_classes(config["model"].get("name"), known["model"], dataset)
     model = build(
         known["model"],
@@ -93,6 +87,16 @@ def assemble(config: Mapping[str, Any]) -> tuple[Program, Schedule]:
     )
     _check_shapes(program, config)
     return program, schedule
+
+
+# The points of a sweep share their data; read-only by convention, as everywhere.
+@functools.lru_cache(maxsize=1)
+def _dataset(settings: str, dtype: str) -> data.Dataset:
+    source = json.loads(settings)
+    # `seed` and `dir` belong to the framework: sources that have no use for them need not
+    # have them, so that scripts can set them always
+    given = {"dtype": dtype, "seed": source.pop("seed", None), "dir": source.pop("dir", None)}
+    return build(families()["data"], source, section="data", context=given)
 
 
 def training(

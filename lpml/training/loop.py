@@ -107,14 +107,17 @@ def fit(
                 raise _not_finite("loss", bad, outputs.checkpoints)
             step += count
             outputs.progress.update(step, _main_metric(metrics))
-            if should_stop():
+            if step < event and should_stop():
                 outputs.checkpoints.save(step, carry)
                 raise Stopped(step)
         last = step == schedule.steps
         if step % schedule.log_every == 0 or last:
             carry, metrics = _log(program, carry, step, outputs=outputs, rate=pace.rate)
-        if step % schedule.checkpoint_every == 0 or last:
+        stop = not last and should_stop()  # after the log: a resumed run does not repeat it
+        if step % schedule.checkpoint_every == 0 or last or stop:
             outputs.checkpoints.save(step, carry)
+        if stop:
+            raise Stopped(step)
 
 
 def _log(program, carry, step, *, outputs, rate):
@@ -136,9 +139,10 @@ def _main_metric(metrics):
 
 
 def _not_finite(name, step, checkpoints):
-    good = checkpoints.latest_step()
+    # a checkpoint of this very step holds what is not finite
+    good = max((saved for saved in checkpoints.steps() if saved < step), default=None)
     kept = (
-        "there is no checkpoint" if good is None else f"the last good checkpoint is step {good}"
+        "there is no good checkpoint" if good is None else f"the last good one is step {good}"
     )
     return RunFailed(f"{name} is not finite at step {step}; {kept}")
 

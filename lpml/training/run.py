@@ -50,29 +50,32 @@ def train(
       Stopped: `should_stop` said so; the state is saved.
     """
     check_sections(config)
-    with RunFolder(workdir) as folder:
-        folder.claim(dict(config), ignore=IGNORED_IN_COMPARISON)
-        done = folder.finished()
-        if done is not None:
-            LOG.info("%s is finished already; nothing to do", workdir)
-            return done
-        with jax.enable_x64(config["precision"] == "float64"):
-            return _train_in(folder, config, label, hparams, should_stop)
+    # a fresh folder is made only for a config that can be built
+    fresh = not os.path.exists(os.path.join(workdir, "config.json"))
+    with jax.enable_x64(config["precision"] == "float64"):
+        parts = assemble(config) if fresh else None
+        with RunFolder(workdir) as folder:
+            folder.claim(dict(config), ignore=IGNORED_IN_COMPARISON)
+            done = folder.finished()
+            if done is not None:
+                LOG.info("%s is finished already; nothing to do", workdir)
+                return done
+            program, schedule = parts or assemble(config)
+            announced = _hparams(config, hparams)
+            return _train_in(folder, config, program, schedule, label, announced, should_stop)
 
 
-def _train_in(folder, config, label, hparams, should_stop):
-    program, schedule = assemble(config)
+def _train_in(folder, config, program, schedule, label, hparams, should_stop):
     checkpoints = Checkpoints(folder.checkpoints)
     carry = program.init(config["seed"])
     restored = checkpoints.restore(carry)
-    log = MetricsLog(folder.metrics_file)
     start = 0
     if restored is not None:
         start, carry = restored
         LOG.info("%s resumes at step %d of %d", folder.path, start, schedule.steps)
-    log.rewind(start if restored else -1)
     write_json(folder.environment_file, describe())
-    with EventWriter(folder.path) as events:
+    with EventWriter(folder.path) as events, MetricsLog(folder.metrics_file) as log:
+        log.rewind(start if restored else -1)
         _announce(events, config, hparams, start)
         progress = Progress(schedule.steps, start=start, label=label)
         outputs = Outputs(checkpoints, log, events, progress)
@@ -95,17 +98,17 @@ def _announce(events, config, hparams, start):
         events.restart(start)
     text = json.dumps(config, indent=2, default=str)
     events.text("config", "\n".join("    " + line for line in text.splitlines()))
-    flat = flatten(config)
-    shown = {
+    events.hparams(hparams)
+
+
+def _hparams(config, further):
+    """What TensorBoard's HPARAMS table shows: short, because it cuts long lists."""
+    usual = ("seed", "precision", "data.name", "model.name", *further)
+    return {
         key: value
-        for key, value in flat.items()
-        if value is not None
-        and (
-            key in ("seed", "precision", "data.name", "model.name", *hparams)
-            or key.startswith("optim.")
-        )
+        for key, value in flatten(config).items()
+        if value is not None and (key in usual or key.startswith("optim."))
     }
-    events.hparams(shown)
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

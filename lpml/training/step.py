@@ -54,7 +54,7 @@ def make_step(model: Supervised, *, with_grad_norm: bool) -> Step:
         state = state.apply_gradients(grads=grads, **extra).replace(model_state=model_state)
         metrics = {"batch_loss": value, **{f"batch_{k}": v for k, v in metrics.items()}}
         if with_grad_norm:
-            metrics["batch_grad_norm"] = optax.global_norm(grads)
+            metrics["batch_grad_norm"] = optax.tree.norm(grads)
         return state, metrics
 
     return step
@@ -119,7 +119,7 @@ def make_evaluate(
 
         metrics, grads = mean_over_data(measure, data, batch_size=batch_size)
         if with_gradient:
-            metrics["grad_norm"] = optax.global_norm(grads)
+            metrics["grad_norm"] = optax.tree.norm(grads)
         return metrics
 
     return evaluate

@@ -39,10 +39,10 @@ LINEAR_ONLY = {"lm_halp": "takes linear models only: its step needs inputs and o
 NO_SELF_REFRESH = {
     "lm_halp": "its refresh needs outputs_fn, which update does not hand on to it"
 }
-NO_ACCUMULATION = {
-    name: "compares the mean gradient of many batches with grad_fn of the last one"
-    for name in ("svrg", "lp_svrg", "halp", "lm_halp")
-}
+NO_ACCUMULATION = dict.fromkeys(
+    ("svrg", "lp_svrg", "halp", "lm_halp"),
+    "compares the mean gradient of many batches with grad_fn of the last one",
+)
 
 every_optimizer = pytest.mark.parametrize("name", sorted(OPTIMIZERS))
 
@@ -117,7 +117,7 @@ def take_step(tx, problem, params, state, step, *, by_hand=True):
         grad_fn=lambda at: jax.grad(problem.objective)(at, batch),
         batch=batch,
         key=key,
-        output_difference_fn=lambda outputs, change, at: 2 * change,
+        output_difference_fn=lambda _phi, change, _batch: 2 * change,
         nobody_reads_this=None,
         **extra,
     )

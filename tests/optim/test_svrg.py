@@ -44,6 +44,20 @@ def test_weight_decay_ends_at_the_ridge_solution(least_squares, name, weight_dec
     assert np.linalg.norm(found - least_squares(200, 10).optimum) > 1
 
 
+@pytest.mark.parametrize("name", ["halp", "svrg"])
+def test_weight_decay_is_the_models_l2_at_every_step(least_squares, name, in_x64):
+    """Fact 17: anchor and offset both decay, not only where they end."""
+
+    def make(**decay):
+        if name == "svrg":
+            return svrg(RATE, inner_steps=STEPS, **decay)
+        return halp(RATE, inner_steps=STEPS, bits=16, mu=2.0, inner_dtype="float64", **decay)
+
+    wanted, _ = least_squares(40, 6, l2=3.0).trajectory(make(), 40)
+    found, _ = least_squares(40, 6).trajectory(make(weight_decay=3.0), 40)
+    np.testing.assert_allclose(found, wanted, rtol=1e-9)
+
+
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("option", ["I", "II"])
 @pytest.mark.parametrize("at", [1, 16, 27])

@@ -116,7 +116,7 @@ def test_the_size_of_calls_changes_nothing(
 
 
 @every_kind
-@pytest.mark.parametrize("step", [1, LOG, SAVE, EPOCH, 2 * LOG, 23, STEPS - 1, STEPS])
+@pytest.mark.parametrize("step", [1, LOG, SAVE, EPOCH, 23])
 @pytest.mark.usefixtures("one_step_a_call")
 def test_a_run_stopped_at_any_step_resumes_as_if_it_had_not(unbroken, kind, step, tmp_path):
     with pytest.raises(Stopped, match=f"stopped at step {step};"):

@@ -16,7 +16,7 @@ def spy(seen):
         seen.append((params, extra))
         return jax.tree.map(jnp.negative, grads), state + 1
 
-    return optax.GradientTransformationExtraArgs(lambda params: jnp.zeros((), int), update)
+    return optax.GradientTransformationExtraArgs(lambda _: jnp.zeros((), int), update)
 
 
 def create(tx, **more):
