@@ -16,101 +16,144 @@ Ctrl-C and SIGTERM save the state first. Exit codes: 0 done, 1 failed, 2 wrong u
 
 import logging
 import sys
+import traceback
 
 from absl import flags
 from ml_collections import config_flags
+from ml_collections.config_flags import config_path
 
 from lpml import commands
-from lpml.build import ConfigError
+from lpml.build import ConfigError, in_words
 from lpml.config import check_key, load
 
-FLAGS = flags.FlagValues()
-config_flags.DEFINE_config_file(
-    "config", None, "config file, file.py or file.py:variant", flag_values=FLAGS
-)
+# The commands, and the further flags that each of them reads.
+COMMANDS = {
+    "list": (),
+    "book": ("workdir",),
+    "experiment": ("workdir", "size"),
+    "config": ("workdir", "dry_run"),
+}
 
 
-def define_flags() -> None:
-    """The flags besides --config."""
-    flags.DEFINE_string(
-        "workdir", None, "folder of the run (default: runs/ and its name)", flag_values=FLAGS
+def define_flags(argv: list[str]) -> flags.FlagValues:
+    """The flags of one command line; each of its --config.field becomes one more."""
+    settings = flags.FlagValues()
+    config_flags.DEFINE_config_file(
+        "config",
+        None,
+        "config file, file.py or file.py:variant",
+        flag_values=settings,
+        sys_argv=argv,
     )
-    flags.DEFINE_string(
-        "experiment", None, "figure to reproduce: runs, picture, verdicts", flag_values=FLAGS
-    )
+    for name, text in (
+        ("workdir", "folder of the run (default: runs/ and its name)"),
+        ("experiment", "figure to reproduce: runs, picture, verdicts"),
+    ):
+        flags.DEFINE_string(name, None, text, flag_values=settings)
     flags.DEFINE_enum(
-        "size", "default", ["tiny", "default", "paper"], "of the experiment", flag_values=FLAGS
+        "size", "default", ["tiny", "default", "paper"], "of the experiment", settings
     )
-    flags.DEFINE_bool(
-        "dry_run", False, "show config, parameters, a batch, the steps; stop", flag_values=FLAGS
-    )
-    flags.DEFINE_bool("list", False, "list configs and experiments", flag_values=FLAGS)
-    flags.DEFINE_bool(
-        "book", False, "write docs/REPRODUCTION.md from finished experiments", flag_values=FLAGS
-    )
-    flags.DEFINE_bool("debug", False, "show tracebacks", flag_values=FLAGS)
-    flags.DEFINE_bool("help", False, "show this help", short_name="h", flag_values=FLAGS)
+    for name, text in (
+        ("dry_run", "show config, parameters, a batch, the steps; stop"),
+        ("list", "list configs and experiments"),
+        ("book", "write docs/REPRODUCTION.md from finished experiments"),
+        ("debug", "show tracebacks"),
+    ):
+        flags.DEFINE_bool(name, False, text, flag_values=settings)
+    flags.DEFINE_bool("help", False, "show this help", short_name="h", flag_values=settings)
+    return settings
 
 
 def main(argv: list[str]) -> int:
     """Parses, hands over, and turns errors into one sentence and an exit code."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("lpml").setLevel(logging.INFO)
-    debug = "--debug" in argv
     try:
         return dispatch(parse(argv))
-    except commands.USAGE_ERRORS as error:
-        code, message = 2, str(error)
-        if debug:
-            raise
-    except Exception as error:
-        code, message = 1, commands.sentence(error)
-        if debug:
-            raise
     except commands.Stopped as stopped:
-        code, message = 0, str(stopped)
-    print(message, file=sys.stderr)
-    return code
+        print(stopped, file=sys.stderr)
+        return 0
+    except Exception as error:
+        if "--debug" in argv:
+            traceback.print_exc()
+        # what a library says may have many lines
+        print(" ".join(commands.sentence(error).split()), file=sys.stderr)
+        return 2 if isinstance(error, commands.USAGE_ERRORS) else 1
 
 
 def parse(argv: list[str]) -> flags.FlagValues:
     """Flags and config, or ConfigError with one sentence for what is wrong."""
+    argv = _uniform(argv)
     paths = [arg.partition("=")[2] for arg in argv if arg.startswith("--config=")]
     overrides = [arg for arg in argv[1:] if arg.startswith(("--config.", "--noconfig."))]
-    if paths:
-        config = load(paths[-1])
+    if len(paths) > 1:
+        raise ConfigError(f"--config is given {len(paths)} times; one run has one config")
+    config = load(paths[0]) if paths else None
+    if config is not None:
         for arg in overrides:
-            check_key(config, arg.partition("=")[0].removeprefix("--no").removeprefix("--")[7:])
+            check_key(config, arg.partition("=")[0].partition(".")[2])
     elif overrides:
         raise ConfigError(f"{overrides[0]} needs --config=FILE before it")
+    settings = define_flags(argv)
     try:
-        stray = FLAGS(argv)[1:]
+        stray = settings(argv)[1:]
+    except flags.UnrecognizedFlagError as error:
+        raise ConfigError(f"{error}; --help lists the flags, --dry_run the settings") from error
     except (flags.Error, ValueError, TypeError, AttributeError, KeyError) as error:
-        raise ConfigError(str(error).strip().replace("\n", "; ")) from error
+        raise ConfigError(_wrong_value(error, overrides, config)) from error
     if stray:
         raise ConfigError(
             f"the argument {stray[0]!r} is not understood; settings are written "
             "--config.field=value"
         )
-    return FLAGS
+    return settings
+
+
+def _uniform(argv):
+    """absl knows `-x` and `--config FILE` too: here as `--x` and `--config=FILE`."""
+    words = argv[:1]
+    for arg in argv[1:]:
+        if words[-1] == "--config":
+            words[-1] += f"={arg}"
+        else:
+            words.append("-" + arg if arg[:1] == "-" and arg[1:2].isalpha() else arg)
+    return words
+
+
+def _wrong_value(error, overrides, config):
+    """What absl says of a value, or the type wanted where the value is of the wrong one."""
+    for arg in overrides:
+        if str(error).startswith(f"flag {arg}: "):
+            key, _, value = arg.partition(".")[2].partition("=")
+            wanted = in_words(config_path.get_type(key, config))
+            return f"config.{key} = {value} must be {wanted}"
+    return str(error)
 
 
 def dispatch(settings: flags.FlagValues) -> int:
     """Runs the one command that the flags ask for."""
-    asked = [
-        name for name in ("list", "book", "experiment", "config") if settings[name].present
+    given = [
+        name
+        for name in settings
+        if settings[name].present and settings[name].value not in (None, False)
     ]
+    asked = [name for name in COMMANDS if name in given]
     if settings.help or not asked:
         print(__doc__)
-        print(FLAGS.main_module_help())
+        print(settings.module_help(__name__ if __name__ != "__main__" else sys.argv[0]))
         return 0 if settings.help else 2
     if len(asked) > 1:
         raise ConfigError(f"--{asked[0]} and --{asked[1]} do not go together")
+    for name in ("workdir", "size", "dry_run"):
+        if name in given and name not in COMMANDS[asked[0]]:
+            raise ConfigError(
+                f"--{name} means nothing together with --{asked[0]}; leave it out"
+            )
     if settings.list:
         return commands.list_all()
     if settings.book:
         return commands.book(settings.workdir or "runs")
-    if settings.experiment:
+    if settings.experiment is not None:
         return commands.experiment(settings.experiment, settings.size, settings.workdir)
     path = settings["config"].config_filename
     overrides = settings["config"].override_values
@@ -120,5 +163,4 @@ def dispatch(settings: flags.FlagValues) -> int:
 
 
 if __name__ == "__main__":
-    define_flags()
     sys.exit(main(sys.argv))

@@ -22,6 +22,7 @@ from lpml.runs import Point, Run, Verdict, judge
 
 CONFIG = "configs/halp_regression.py"
 SEEDS = (1, 2, 3)
+ORANGE, BLUE = "#D55E00", "#0072B2"
 BITS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16)
 # Epochs over which the factor per epoch is measured: after the start, before any floor.
 FIRST, LAST = 4, 20
@@ -79,43 +80,53 @@ def draw(widths: Widths) -> dict[str, Figure]:
     """Left: factor per epoch beside the rule. Right: the gradient norm reached."""
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     rates, ends = figure.subplots(1, 2)
-    bits = np.array(sorted(widths.norms))
-    low, mid, high = _spread([list(widths.rate(int(b)).values()) for b in bits])
-    rates.errorbar(
-        bits, mid, (mid - low, high - mid), color="#D55E00", marker="o", capsize=3,
-        label="measured, epochs 4 to 20",
-    )  # fmt: skip
-    fine = np.linspace(2, 16, 200)
-    rates.plot(
-        fine, widths.rule(fine), color="#0072B2", linestyle="--", label="rule: rounding alone"
-    )
-    rates.axhline(1, color="black", linewidth=1)
-    rates.annotate("grows", (13.5, 1.15))
-    rates.annotate("converges", (13.5, 0.8), va="top")
-    rates.set_yscale("log")
-    rates.set_ylim(0.05, 30)
-    rates.set_ylabel("factor of the gradient norm per epoch")
-    low, mid, high = _spread([[v[-1] for v in widths.norms[int(b)].values()] for b in bits])
-    grows = mid > [np.mean([v[0] for v in widths.norms[int(b)].values()]) for b in bits]
-    for mask, face, label in (
-        (~grows, "#D55E00", "converges"),
-        (grows, "white", "grows (stopped at epoch 20)"),
-    ):
-        ends.errorbar(
-            bits[mask], mid[mask], ((mid - low)[mask], (high - mid)[mask]), color="#D55E00",
-            marker="o", mfc=face, linestyle="none", capsize=3, label=label,
-        )  # fmt: skip
-    ends.set_yscale("log")
-    ends.set_ylabel("gradient norm reached by epoch 45")
-    log_axes(ends)
+    _draw_rates(rates, widths)
+    _draw_ends(ends, widths)
     for axes in (rates, ends):
         axes.set_xlabel("bits of a code")
         axes.set_xticks(range(2, 17, 2))
         axes.legend()
-    figure.suptitle(
-        f"HALP on linear regression, mu = {widths.mu:g}: geometric mean and range over three seeds"
-    )
+    title = f"HALP on linear regression, mu = {widths.mu:g}"
+    figure.suptitle(f"{title} (geometric mean and range over {len(SEEDS)} seeds)")
     return {"figure": figure}
+
+
+def _draw_rates(axes, widths):
+    bits = np.array(sorted(widths.norms))
+    low, mid, high = _spread([list(widths.rate(int(b)).values()) for b in bits])
+    axes.errorbar(
+        bits, mid, (mid - low, high - mid), color=ORANGE, marker="o", capsize=3,
+        label=f"measured, epochs {FIRST} to {LAST}",
+    )  # fmt: skip
+    fine = np.linspace(2, 16, 200)
+    axes.plot(fine, widths.rule(fine), "--", color=BLUE, label="rule r: rounding alone")
+    axes.axhline(1, color="black", linewidth=1)
+    axes.annotate("grows", (13.5, 1.15))
+    axes.annotate("converges", (13.5, 0.8), va="top")
+    axes.set_yscale("log")
+    axes.set_ylim(0.05, 30)
+    axes.set_ylabel("factor of the gradient norm per epoch")
+
+
+def _draw_ends(axes, widths):
+    bits = np.array(sorted(widths.norms))
+    norms = [list(widths.norms[int(b)].values()) for b in bits]
+    low, mid, high = _spread([[v[-1] for v in by_seed] for by_seed in norms])
+    grows = mid > [np.mean([v[0] for v in by_seed]) for by_seed in norms]
+    longest = max(len(by_seed[0]) for by_seed in norms) - 1
+    for mask, face, label in (
+        (~grows, ORANGE, f"converges: after epoch {longest}"),
+        (grows, "white", f"grows: after epoch {LAST}"),
+    ):
+        axes.errorbar(
+            bits[mask], mid[mask], ((mid - low)[mask], (high - mid)[mask]), color=ORANGE,
+            marker="o", mfc=face, linestyle="none", capsize=3, label=label,
+        )  # fmt: skip
+    axes.axhline(np.mean([v[0] for by_seed in norms for v in by_seed]), color="0.4", ls=":")
+    axes.annotate("start", (2, 400), color="0.4")
+    axes.set_yscale("log")
+    axes.set_ylabel("gradient norm reached")
+    log_axes(axes)
 
 
 def _spread(groups: list[list[float]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -2,8 +2,9 @@
 
 import difflib
 import inspect
+import types
+import typing
 from collections.abc import Callable, Mapping
-from types import ModuleType
 from typing import Any
 
 
@@ -11,8 +12,11 @@ class ConfigError(ValueError):
     """A setting that cannot be used; the message names it and the remedy in one sentence."""
 
 
-def choices(package: ModuleType, kind: type) -> dict[str, Callable[..., Any]]:
-    """What a config may name: the public functions of `package` that return a `kind`."""
+def choices(package: types.ModuleType, kind: type) -> dict[str, Callable[..., Any]]:
+    """What a config may name: the public functions of `package` that return a `kind`.
+
+    Not those that want one too: they change a `kind` and do not make one.
+    """
     public = {name: getattr(package, name) for name in package.__all__}
     functions = {name: thing for name, thing in public.items() if inspect.isfunction(thing)}
     return {
@@ -20,6 +24,7 @@ def choices(package: ModuleType, kind: type) -> dict[str, Callable[..., Any]]:
         for name, function in functions.items()
         if isinstance(made := inspect.signature(function).return_annotation, type)
         and issubclass(made, kind)
+        and kind not in [p.annotation for p in inspect.signature(function).parameters.values()]
     }
 
 
@@ -43,7 +48,8 @@ def build(
         parameters that the config leaves out and the function has.
 
     Raises:
-      ConfigError: unknown name, unknown or missing argument, or a value the function refuses.
+      ConfigError: unknown name, unknown or missing argument, or a value that is not of the
+        annotated type or that the function refuses.
     """
     name = spec.get("name")
     if name not in known:
@@ -52,7 +58,7 @@ def build(
             f"{suggestion(str(name), known)}; choose from {', '.join(sorted(known))}"
         )
     function = known[str(name)]
-    parameters = inspect.signature(function).parameters
+    parameters = inspect.signature(function, eval_str=True).parameters
     arguments = {k: v for k, v in spec.items() if k != "name" and v is not None}
     for key in spec:
         if key != "name" and key not in parameters:
@@ -60,6 +66,10 @@ def build(
                 f"config.{section}.{key}: {name} has no such setting"
                 f"{suggestion(key, parameters)}; it has {', '.join(parameters)}"
             )
+    for key, value in arguments.items():
+        if not fits(value, parameters[key].annotation):
+            wanted = in_words(parameters[key].annotation)
+            raise ConfigError(f"config.{section}.{key} = {value!r} must be {wanted}")
     for key, value in context.items():
         if key in parameters and key not in arguments and value is not None:
             arguments[key] = value
@@ -73,7 +83,49 @@ def build(
     try:
         return function(**arguments)
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"config.{section} ({name}): {error}") from error
+        where = f"config.{section}" + (f" ({name})" if name != section else "")
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def fits(value: Any, annotation: Any) -> bool:
+    """Whether a config's value may stand where a signature says `annotation`.
+
+    An int may stand for a float and a list for a tuple; what is not known here is let through.
+    """
+    origin, options = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return any(fits(value, option) for option in options)
+    if origin is typing.Literal:
+        return value in options
+    if annotation in (int, float):
+        allowed = (int,) if annotation is int else (int, float)
+        return isinstance(value, allowed) and not isinstance(value, bool)
+    if origin is tuple:
+        return isinstance(value, (tuple, list))
+    kind = origin or annotation
+    checkable = isinstance(kind, type) and not getattr(kind, "_is_protocol", False)
+    return not checkable or kind is inspect.Parameter.empty or isinstance(value, kind)
+
+
+def in_words(annotation: Any) -> str:
+    """What `fits` an annotation, as the end of a sentence: `a number or 'auto'`."""
+    origin, options = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        known = dict.fromkeys(in_words(option) for option in options if option in _SIMPLE)
+        literals = [in_words(o) for o in options if typing.get_origin(o) is typing.Literal]
+        return " or ".join([*known, *literals]) or str(annotation)
+    if origin is typing.Literal:
+        return " or ".join(map(repr, options))
+    return _SIMPLE.get(origin or annotation, str(annotation))
+
+
+_SIMPLE = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a word",
+    tuple: "a list",
+}
 
 
 def suggestion(wrong: str, known: Any) -> str:

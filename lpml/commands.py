@@ -30,8 +30,8 @@ RUNS = "runs"
 
 
 def sentence(error: Exception) -> str:
-    """An unexpected error in one line, with the way to its traceback."""
-    if isinstance(error, (RunFailed, OSError)):
+    """An error in words; an unexpected one with the way to its traceback."""
+    if isinstance(error, (*USAGE_ERRORS, RunFailed, OSError)):
         return str(error)
     first = (str(error).strip() or "no message").splitlines()[0]
     return f"{type(error).__name__}: {first} (run again with --debug for the traceback)"

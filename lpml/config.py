@@ -18,7 +18,11 @@ def load(path: str) -> ConfigDict:
       ConfigError: no such file, no `get_config` in it, or it raises.
     """
     file, _, variant = path.partition(":")
+    if not file:
+        raise ConfigError("--config names no file; write --config=configs/NAME.py")
     if not os.path.isfile(file):
+        if os.path.isdir(file):
+            raise ConfigError(f"the config file {file} is a folder; choose a file in it")
         raise ConfigError(f"the config file {file} does not exist{_nearby(file)}")
     spec = importlib.util.spec_from_file_location("config_file", file)
     if spec is None or spec.loader is None:
@@ -26,8 +30,12 @@ def load(path: str) -> ConfigDict:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
+        if not hasattr(module, "get_config"):
+            raise ConfigError(f"the config file {file} has no function get_config")
         config = module.get_config(variant) if variant else module.get_config()
-    except Exception as error:
+    except ConfigError:
+        raise
+    except (Exception, SystemExit) as error:
         raise ConfigError(
             f"the config {path} raises {type(error).__name__}: {error}"
         ) from error

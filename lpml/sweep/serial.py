@@ -4,6 +4,7 @@ Another engine is another function with the signature of `run_points`.
 """
 
 import json
+import logging
 import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -15,6 +16,9 @@ from lpml.runs import Point
 from lpml.training.assemble import assemble, check_sections
 from lpml.training.loop import RunFailed
 from lpml.training.run import train
+
+
+LOG = logging.getLogger("lpml")
 
 
 class Outcome(NamedTuple):
@@ -45,6 +49,8 @@ def run_points(
         for point in points
     ]
     _check(resolved)
+    done = sum(os.path.exists(os.path.join(folder, name, "DONE")) for name in names)
+    LOG.info("%d runs, %d of them finished before", len(points), done)
     outcomes = []
     for number, (point, config) in enumerate(zip(points, resolved), start=1):
         label = f"{number}/{len(points)} {point.name}"

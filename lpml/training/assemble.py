@@ -3,6 +3,7 @@
 import functools
 import inspect
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,13 +12,14 @@ import optax
 from flax.errors import FlaxError
 
 from lpml import data, models, optim
-from lpml.build import ConfigError, build, choices, suggestion
+from lpml.build import ConfigError, build, choices, fits, suggestion
 from lpml.training.loop import Schedule
 from lpml.training.program import Batches, Program
 
 SECTIONS = ("seed", "precision", "data", "model", "optim", "train")
 PRECISIONS = ("float32", "float64")
 OBJECTIVES = ("full", "batch")
+MAX_SEED = 2**32 - 1
 
 
 def families() -> dict[str, dict[str, Any]]:
@@ -30,7 +32,9 @@ def families() -> dict[str, dict[str, Any]]:
 
 
 def check_sections(config: Mapping[str, Any]) -> None:
-    """Raises ConfigError where the config's top level is not exactly the known sections."""
+    """Raises ConfigError for what no algorithm can use: an unknown or missing section, a
+    wrong kind of value at the top, a number that is not finite.
+    """
     for key in config:
         if key not in SECTIONS:
             raise ConfigError(
@@ -45,6 +49,15 @@ def check_sections(config: Mapping[str, Any]) -> None:
             f"config.precision = {config['precision']!r} does not exist; choose from "
             f"{', '.join(PRECISIONS)}"
         )
+    seed = config["seed"]
+    if not fits(seed, int) or not 0 <= seed <= MAX_SEED:
+        raise ConfigError(f"config.seed = {seed!r} must be a whole number, 0 to {MAX_SEED}")
+    for section in ("data", "model", "optim", "train"):
+        if not isinstance(config[section], Mapping):
+            raise ConfigError(f"config.{section} = {config[section]!r} must be a sub-tree")
+        for key, value in config[section].items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ConfigError(f"config.{section}.{key} = {value} must be a finite number")
 
 
 def assemble(config: Mapping[str, Any]) -> tuple[Program, Schedule]:

@@ -46,9 +46,7 @@ class Schedule:
     def __post_init__(self):
         for name in ("steps", "log_every", "checkpoint_every"):
             if getattr(self, name) < 1:
-                raise ValueError(
-                    f"config.train.{name} = {getattr(self, name)} must be at least 1"
-                )
+                raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
 
     def next_event(self, step: int) -> int:
         """The first step after `step` at which something happens."""

@@ -37,7 +37,7 @@ def train(
     Args:
       config: the resolved config as nested dicts.
       workdir: the run's folder; made if need be.
-      label: stands before the progress line.
+      label: stands before the progress line, for one run of many.
       hparams: dotted config keys for TensorBoard's HPARAMS table, besides the usual ones.
       should_stop: asked about twice a second; True saves the state and raises `Stopped`.
 
@@ -58,7 +58,8 @@ def train(
             folder.claim(dict(config), ignore=IGNORED_IN_COMPARISON)
             done = folder.finished()
             if done is not None:
-                LOG.info("%s is finished already; nothing to do", workdir)
+                if not label:
+                    LOG.info("%s is finished already; nothing to do", workdir)
                 return done
             program, schedule = parts or assemble(config)
             announced = _hparams(config, hparams)

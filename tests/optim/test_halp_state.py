@@ -160,6 +160,20 @@ def test_a_leaf_without_gradient_stays_and_gives_no_nan(scale, in_x32):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
 
 
+def test_spacings_per_leaf_come_from_its_own_norm_floored_at_a_tenth_of_the_global_one(in_x32):
+    """Section 5.4: a leaf without gradient must be able to follow the others."""
+    params = {"a": jnp.zeros(2), "b": jnp.zeros(2), "c": jnp.zeros(1)}
+    full = {"a": jnp.array([3.0, 4.0]), "b": jnp.zeros(2), "c": jnp.array([12.0])}
+    tx = halp(0.1, inner_steps=4, mu=2.0, scale="leaf")
+    _, state = tx.refresh(tx.init(params), params, full_grad_fn=lambda _: full)
+    spacings = [float(state.scale[name]) * 2 * 127 for name in "abc"]
+    assert spacings == pytest.approx([5.0, 1.3, 12.0], rel=1e-6)
+    tx = halp(0.1, inner_steps=4, mu=2.0)
+    _, state = tx.refresh(tx.init(params), params, full_grad_fn=lambda _: full)
+    spacings = [float(state.scale[name]) * 2 * 127 for name in "abc"]
+    assert spacings == pytest.approx([13.0] * 3, rel=1e-6)
+
+
 @pytest.mark.parametrize("kwargs", [dict(), dict(scale="leaf"), dict(mu="auto")])
 def test_at_the_optimum_the_update_is_zero(kwargs, in_x32):
     """Fact 19: full gradient 0, spacing 0, although the samples' gradients are not 0."""

@@ -99,8 +99,10 @@ def test_option_ii_takes_one_of_the_iterates_before_the_last(small, in_x64):
     np.testing.assert_array_equal(anchor["Dense_0"]["kernel"], iterates[chosen])
 
 
-def test_option_ii_draws_uniformly(small, in_x64):
-    tx = KINDS["svrg"](option="II")
+@pytest.mark.parametrize("make", [svrg, halp])
+def test_option_ii_draws_uniformly(small, make, in_x64):
+    """From 0 .. T-1: the start of the epoch can be drawn, its last iterate cannot."""
+    tx = make(RATE, inner_steps=STEPS, option="II")
     params, state = small.init(), tx.init(small.init())
 
     @jax.jit
