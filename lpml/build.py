@@ -4,8 +4,10 @@ import difflib
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from ml_collections import ConfigDict
 
 
 class ConfigError(ValueError):
@@ -64,7 +66,8 @@ def build(
         if key != "name" and key not in parameters:
             raise ConfigError(
                 f"config.{section}.{key}: {name} has no such setting"
-                f"{suggestion(key, parameters)}; it has {', '.join(parameters)}"
+                f"{suggestion(key, parameters)}; it has {', '.join(parameters)}; another name "
+                f"takes the whole sub-tree: --config.{section}={{'name': {name!r}, ...}}"
             )
     for key, value in arguments.items():
         if not fits(value, parameters[key].annotation):
@@ -100,8 +103,8 @@ def fits(value: Any, annotation: Any) -> bool:
     if annotation in (int, float):
         allowed = (int,) if annotation is int else (int, float)
         return isinstance(value, allowed) and not isinstance(value, bool)
-    if origin is tuple:
-        return isinstance(value, (tuple, list))
+    if origin in (tuple, list, Sequence):
+        return isinstance(value, (tuple, list)) and all(fits(v, options[0]) for v in value)
     kind = origin or annotation
     checkable = isinstance(kind, type) and not getattr(kind, "_is_protocol", False)
     return not checkable or kind is inspect.Parameter.empty or isinstance(value, kind)
@@ -116,7 +119,9 @@ def in_words(annotation: Any) -> str:
         return " or ".join([*known, *literals]) or str(annotation)
     if origin is typing.Literal:
         return " or ".join(map(repr, options))
-    return _SIMPLE.get(origin or annotation, str(annotation))
+    if origin in (tuple, list, Sequence):
+        return f"a list, each item {in_words(options[0])}"
+    return _SIMPLE.get(annotation, str(annotation))
 
 
 _SIMPLE = {
@@ -125,6 +130,7 @@ _SIMPLE = {
     bool: "true or false",
     str: "a word",
     tuple: "a list",
+    ConfigDict: "a dict of settings, {'name': ...}",
 }
 
 

@@ -75,6 +75,8 @@ def check_key(config: ConfigDict, key: str) -> None:
             listing = f"; {at} has {', '.join(known)}" if known else f"; {at} has no fields"
             raise ConfigError(f"there is no field config.{key}{near}{listing}")
         node = node[part]
+        if part != word and not isinstance(node, (list, tuple)):
+            raise ConfigError(f"there is no field config.{key}; {part} is no list")
 
 
 def as_plain(config: ConfigDict) -> dict[str, Any]:

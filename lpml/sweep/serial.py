@@ -17,7 +17,6 @@ from lpml.training.assemble import assemble, check_sections
 from lpml.training.loop import RunFailed
 from lpml.training.run import train
 
-
 LOG = logging.getLogger("lpml")
 
 
