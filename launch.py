@@ -19,7 +19,7 @@ import sys
 import traceback
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 from ml_collections.config_flags import config_path
 
 from lpml import commands
@@ -35,78 +35,81 @@ COMMANDS = {
 }
 
 
-def define_flags(argv: list[str]) -> flags.FlagValues:
-    """The flags of one command line; each of its --config.field becomes one more."""
+def define_flags(config: ConfigDict | None, argv: list[str]) -> flags.FlagValues:
+    """The flags of a command line; where it has a config, its --config.field ones too."""
     settings = flags.FlagValues()
-    config_flags.DEFINE_config_file(
-        "config",
-        None,
-        "config file, file.py or file.py:variant",
-        flag_values=settings,
-        sys_argv=argv,
-    )
+    if config is None:
+        text = "config file, file.py or file.py:variant; --config.field=value changes a field"
+        flags.DEFINE_string("config", None, text, settings)
+    else:
+        config_flags.DEFINE_config_dict("config", config, flag_values=settings, sys_argv=argv)
     for name, text in (
         ("workdir", "folder of the run (default: runs/ and its name)"),
         ("experiment", "figure to reproduce: runs, picture, verdicts"),
     ):
-        flags.DEFINE_string(name, None, text, flag_values=settings)
-    flags.DEFINE_enum(
-        "size", "default", ["tiny", "default", "paper"], "of the experiment", settings
-    )
+        flags.DEFINE_string(name, None, text, settings)
+    sizes = ["tiny", "default", "paper"]
+    flags.DEFINE_enum("size", "default", sizes, "of the experiment", settings)
     for name, text in (
         ("dry_run", "show config, parameters, a batch, the steps; stop"),
         ("list", "list configs and experiments"),
         ("book", "write docs/REPRODUCTION.md from finished experiments"),
         ("debug", "show tracebacks"),
     ):
-        flags.DEFINE_bool(name, False, text, flag_values=settings)
-    flags.DEFINE_bool("help", False, "show this help", short_name="h", flag_values=settings)
+        flags.DEFINE_bool(name, False, text, settings)
+    flags.DEFINE_bool("help", False, "show this help", settings, short_name="h")
     return settings
 
 
 def main(argv: list[str]) -> int:
     """Parses, hands over, and turns errors into one sentence and an exit code."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("lpml").setLevel(logging.INFO)
+    messages = logging.StreamHandler()
+    logging.getLogger().addHandler(messages)
     try:
-        return dispatch(parse(argv))
+        return dispatch(*parse(argv))
     except commands.Stopped as stopped:
         print(stopped, file=sys.stderr)
         return 0
+    except KeyboardInterrupt:
+        print("interrupted; the same command resumes at the last checkpoint", file=sys.stderr)
+        return 1
     except Exception as error:
         if "--debug" in argv:
             traceback.print_exc()
         # what a library says may have many lines
         print(" ".join(commands.sentence(error).split()), file=sys.stderr)
         return 2 if isinstance(error, commands.USAGE_ERRORS) else 1
+    finally:
+        logging.getLogger().removeHandler(messages)
 
 
-def parse(argv: list[str]) -> flags.FlagValues:
-    """Flags and config, or ConfigError with one sentence for what is wrong."""
+def parse(argv: list[str]) -> tuple[flags.FlagValues, str | None]:
+    """Flags with the config, and the path it is from; ConfigError for what is wrong."""
     argv = _uniform(argv)
     paths = [arg.partition("=")[2] for arg in argv if arg.startswith("--config=")]
-    overrides = [arg for arg in argv[1:] if arg.startswith(("--config.", "--noconfig."))]
+    argv = [arg for arg in argv if not arg.startswith("--config=")]
+    overrides = [arg for arg in argv if arg.startswith("--config.")]
     if len(paths) > 1:
         raise ConfigError(f"--config is given {len(paths)} times; one run has one config")
+    if overrides and not paths:
+        raise ConfigError(f"{overrides[0]} needs a config: add --config=FILE")
     config = load(paths[0]) if paths else None
-    if config is not None:
-        for arg in overrides:
-            check_key(config, arg.partition("=")[0].partition(".")[2])
-    elif overrides:
-        raise ConfigError(f"{overrides[0]} needs --config=FILE before it")
-    settings = define_flags(argv)
+    for arg in overrides:
+        check_key(config, arg.partition("=")[0].partition(".")[2])
     try:
+        settings = define_flags(config, argv)
         stray = settings(argv)[1:]
     except flags.UnrecognizedFlagError as error:
         raise ConfigError(f"{error}; --help lists the flags, --dry_run the settings") from error
-    except (flags.Error, ValueError, TypeError, AttributeError, KeyError) as error:
+    except (flags.Error, ValueError, TypeError, AttributeError, LookupError) as error:
         raise ConfigError(_wrong_value(error, overrides, config)) from error
     if stray:
         raise ConfigError(
             f"the argument {stray[0]!r} is not understood; settings are written "
             "--config.field=value"
         )
-    return settings
+    return settings, paths[0] if paths else None
 
 
 def _uniform(argv):
@@ -125,22 +128,44 @@ def _wrong_value(error, overrides, config):
     for arg in overrides:
         if str(error).startswith(f"flag {arg}: "):
             key, _, value = arg.partition(".")[2].partition("=")
-            wanted = in_words(config_path.get_type(key, config))
+            kind = config_path.get_type(key, config)
+            wanted = "a dict, {'name': ...}" if kind is ConfigDict else in_words(kind)
             return f"config.{key} = {value} must be {wanted}"
     return str(error)
 
 
-def dispatch(settings: flags.FlagValues) -> int:
+def dispatch(settings: flags.FlagValues, path: str | None) -> int:
     """Runs the one command that the flags ask for."""
     given = [
         name
         for name in settings
         if settings[name].present and settings[name].value not in (None, False)
     ]
-    asked = [name for name in COMMANDS if name in given]
+    asked = [name for name in COMMANDS if name in given or (name == "config" and path)]
     if settings.help or not asked:
         print(__doc__)
-        print(settings.module_help(__name__ if __name__ != "__main__" else sys.argv[0]))
+        print(settings.get_help())
+        return 0 if settings.help else 2
+    if len(asked) > 1:
+        raise ConfigError(f"--{asked[0]} and --{asked[1]} do not go together")
+    for name in ("workdir", "size", "dry_run"):
+        if name in given and name not in COMMANDS[asked[0]]:
+            raise ConfigError(
+                f"--{name} means nothing together with --{asked[0]}; leave it out"
+            )
+    if settings.list:
+        return commands.list_all()
+    if settings.book:
+        return commands.book(settings.workdir or "runs")
+    if settings.experiment is not None:
+        return commands.experiment(settings.experiment, settings.size, settings.workdir)
+    if settings.dry_run:
+        return commands.dry_run(settings.config)
+    overrides = settings["config"].override_values
+    return commands.run(settings.config, str(path), overrides, settings.workdir)
+
+
+if __name__ != "__main__" else sys.argv[0]))
         return 0 if settings.help else 2
     if len(asked) > 1:
         raise ConfigError(f"--{asked[0]} and --{asked[1]} do not go together")

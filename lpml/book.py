@@ -4,9 +4,11 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from lpml.build import ConfigError
+
+# Endings of an experiment's folder under runs/; tiny runs only show that it works.
+SIZES = ("", "-paper")
 
 HEAD = """# What reproduces
 
@@ -30,7 +32,8 @@ def write(runs: Path, docs: Path, claims: Mapping[str, str]) -> list[str]:
     Raises:
       ConfigError: there is no finished experiment.
     """
-    found = [name for name in sorted(claims) if (runs / name / "verdict.json").exists()]
+    folders = {runs / f"{name}{ending}": name for name in sorted(claims) for ending in SIZES}
+    found = {f: name for f, name in folders.items() if (f / "verdict.json").exists()}
     if not found:
         raise ConfigError(
             f"{runs} holds no finished experiment; run `python launch.py --experiment=NAME`"
@@ -38,19 +41,24 @@ def write(runs: Path, docs: Path, claims: Mapping[str, str]) -> list[str]:
     pictures = docs / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
     parts = [HEAD]
-    for name in found:
-        parts.append(_section(name, claims[name], runs / name, pictures))
+    for folder, name in found.items():
+        parts.append(_section(name, claims[name], folder, pictures))
     (docs / "REPRODUCTION.md").write_text("\n".join(parts), encoding="utf-8")
-    return found
+    return [folder.name for folder in found]
 
 
 def _section(name: str, claim: str, folder: Path, pictures: Path) -> str:
     verdicts = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))
-    lines = [f"## {name}", "", claim, "", f"    python launch.py --experiment={name}", ""]
+    size = verdicts[0]["size"]
+    command = f"python launch.py --experiment={name}"
+    if size != "default":
+        command += f" --size={size}"
+    lines = [f"## {folder.name}", "", claim, "", f"    {command}", ""]
     for picture in sorted(folder.glob("*.png")):
-        target = f"{name}.png" if picture.stem == "figure" else f"{name}-{picture.name}"
+        ending = "" if picture.stem == "figure" else f"-{picture.stem}"
+        target = f"{folder.name}{ending}.png"
         shutil.copyfile(picture, pictures / target)
-        lines += [f"![{name}: {picture.stem}](pictures/{target})", ""]
+        lines += [f"![{folder.name}: {picture.stem}](pictures/{target})", ""]
     lines += [
         "| verdict | claim | expected | measured | seeds |",
         "| --- | --- | --- | --- | --- |",
@@ -59,13 +67,12 @@ def _section(name: str, claim: str, folder: Path, pictures: Path) -> str:
         seeds = ", ".join(map(str, v["seeds"]))
         cells = (f"**{v['verdict']}**", v["claim"], v["expected"], v["measured"], seeds)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    lines += ["", _circumstances(folder, verdicts), ""]
+    lines += ["", _circumstances(folder, size), ""]
     return "\n".join(lines)
 
 
-def _circumstances(folder: Path, verdicts: list[dict[str, Any]]) -> str:
+def _circumstances(folder: Path, size: str) -> str:
     """Size, machine class and versions of the runs behind a section."""
-    size = verdicts[0].get("size", "default") if verdicts else "default"
     for path in sorted(folder.glob("*/environment.json")):
         env = json.loads(path.read_text(encoding="utf-8"))
         devices = ", ".join(f"{count} {kind}" for kind, count in env["devices"].items())

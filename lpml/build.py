@@ -7,8 +7,6 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ml_collections import ConfigDict
-
 
 class ConfigError(ValueError):
     """A setting that cannot be used; the message names it and the remedy in one sentence."""
@@ -130,7 +128,6 @@ _SIMPLE = {
     bool: "true or false",
     str: "a word",
     tuple: "a list",
-    ConfigDict: "a dict of settings, {'name': ...}",
 }
 
 

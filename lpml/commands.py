@@ -31,8 +31,13 @@ RUNS = "runs"
 
 def sentence(error: Exception) -> str:
     """An error in words; an unexpected one with the way to its traceback."""
-    if isinstance(error, (*USAGE_ERRORS, RunFailed, OSError)):
+    if isinstance(error, (*USAGE_ERRORS, RunFailed)):
         return str(error)
+    if isinstance(error, OSError):
+        return (
+            f"{error.filename or 'the work folder'}: {error.strerror or error}; what was saved "
+            "is kept and the same command resumes, once there is room and it may be written"
+        )
     first = (str(error).strip() or "no message").splitlines()[0]
     return f"{type(error).__name__}: {first} (run again with --debug for the traceback)"
 
@@ -41,7 +46,7 @@ def run(
     config: ConfigDict, path: str, overrides: Mapping[str, Any], workdir: str | None
 ) -> int:
     """One training in its folder; prints the final metrics."""
-    workdir = workdir or os.path.join(RUNS, run_name(path, overrides))
+    workdir = _folder(workdir, run_name(path, overrides))
     enable_compile_cache()
     with stop_on_signals() as should_stop:
         metrics = train(
@@ -51,6 +56,21 @@ def run(
         print(f"{name:>24}  {value:.6g}" if value is not None else f"{name:>24}  not finite")
     print(f"{'folder':>24}  {workdir}")
     return 0
+
+
+def _folder(workdir: str | None, name: str) -> str:
+    """The folder to write in: `workdir`, or that of the name in RUNS."""
+    if workdir == "":
+        raise ConfigError(
+            "--workdir names no folder; write --workdir=runs/NAME or leave it out"
+        )
+    folder = workdir or os.path.join(RUNS, name)
+    there = Path(folder).absolute()
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir():
+        raise ConfigError(f"{there} is a file and no folder; give another --workdir")
+    return folder
 
 
 def run_name(path: str, overrides: Mapping[str, Any]) -> str:
@@ -85,7 +105,9 @@ def experiment(name: str, size: str, workdir: str | None) -> int:
             f"the experiment {name!r} does not exist{suggestion(name, known)}; "
             f"choose from {listing}"
         )
-    folder = workdir or os.path.join(RUNS, name if size == "default" else f"{name}-{size}")
+    folder = _folder(workdir, name if size == "default" else f"{name}-{size}")
+    if os.path.exists(os.path.join(folder, "config.json")):
+        raise ConfigError(f"{folder} holds a single run; give the experiment another --workdir")
     enable_compile_cache()
     os.makedirs(folder, exist_ok=True)
     module = importlib.import_module(f"experiments.{name}")

@@ -67,7 +67,7 @@ def check_key(config: ConfigDict, key: str) -> None:
     """Raises ConfigError, with the nearest right one, unless the dotted key exists."""
     node: Any = config
     for depth, word in enumerate(key.split(".")):
-        part = word.partition("[")[0]
+        part, _, index = word.partition("[")
         if not isinstance(node, ConfigDict) or part not in node:
             at = ".".join(["config", *key.split(".")[:depth]])
             known = list(node) if isinstance(node, ConfigDict) else []
@@ -75,8 +75,10 @@ def check_key(config: ConfigDict, key: str) -> None:
             listing = f"; {at} has {', '.join(known)}" if known else f"; {at} has no fields"
             raise ConfigError(f"there is no field config.{key}{near}{listing}")
         node = node[part]
-        if part != word and not isinstance(node, (list, tuple)):
-            raise ConfigError(f"there is no field config.{key}; {part} is no list")
+        if index:
+            size = len(node) if isinstance(node, (list, tuple)) else 0
+            if index not in [f"{item}]" for item in range(size)]:
+                raise ConfigError(f"there is no field config.{key}; {part} has {size} items")
 
 
 def as_plain(config: ConfigDict) -> dict[str, Any]:

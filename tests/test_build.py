@@ -1,10 +1,14 @@
 """From a config's sub-tree to an object, and the sentence for everything that is wrong."""
 
+import inspect
 import types
+from collections.abc import Sequence
+from typing import Literal
 
+import jax
 import pytest
 
-from lpml.build import ConfigError, build, choices, suggestion
+from lpml.build import ConfigError, build, choices, fits, in_words, suggestion
 
 
 class Thing:
@@ -103,8 +107,29 @@ def test_a_value_that_the_function_refuses_is_told_with_the_section():
     assert text == "config.table (plate): size = 0 must be at least 1"
 
 
-def test_a_value_of_the_wrong_type_is_told_with_the_section():
-    assert message({"name": "plate", "size": "big"}).startswith("config.table (plate): ")
+@pytest.mark.parametrize("value", ["big", 1.5, True, [1]])
+def test_a_value_of_the_wrong_type_is_refused_with_the_type_wanted(value):
+    text = message({"name": "plate", "size": value})
+    assert text == f"config.table.size = {value!r} must be a whole number"
+
+
+@pytest.mark.parametrize(
+    ("annotation", "good", "bad", "words"),
+    [
+        (float, [1, 0.5], ["x", None, False], "a number"),
+        (bool, [True], [1, "x"], "true or false"),
+        (str | None, ["x", None], [1], "a word"),
+        (float | Literal["auto"], [2, "auto"], ["autos", [1]], "a number or 'auto'"),
+        (Sequence[int], [[1], (2, 3), []], [1, "x", [1.5]], "a list, each item a whole number"),
+        (tuple[int, ...], [[1]], [["x"]], "a list, each item a whole number"),
+        (jax.typing.DTypeLike, ["float32"], [], None),
+        (inspect.Parameter.empty, [1, "x"], [], None),
+    ],
+)
+def test_types_that_signatures_state(annotation, good, bad, words):
+    assert all(fits(value, annotation) for value in good)
+    assert not any(fits(value, annotation) for value in bad)
+    assert words is None or in_words(annotation) == words
 
 
 def test_choices_are_the_public_functions_that_return_the_kind():

@@ -27,7 +27,7 @@ class Fixed:
       bits: width, 2 to 32. May be traced: one compiled program then serves every width.
     """
 
-    scale: float | jax.Array = 1.0
+    scale: jax.typing.ArrayLike = 1.0
     bits: int | jax.Array = 8
 
     def __post_init__(self):
@@ -36,9 +36,9 @@ class Fixed:
             raise ValueError(f"bits = {bits} is outside of 2 to {MAX_BITS}")
 
     @classmethod
-    def spanning(cls, radius: float | jax.Array, bits: int | jax.Array) -> "Fixed":
+    def spanning(cls, radius: jax.typing.ArrayLike, bits: int | jax.Array) -> "Fixed":
         """The format of `bits` whose largest positive value is `radius` (> 0)."""
-        if not isinstance(radius, jax.Array) and not radius > 0:
+        if not isinstance(radius, jax.Array) and not np.asarray(radius) > 0:
             raise ValueError(f"radius = {radius} must be positive")
         unit = cls(1.0, bits)
         if unit.static_bits is None:
@@ -113,7 +113,7 @@ class Fixed:
         bits = self.static_bits
         if bits is None or bits > 16:
             raise ValueError("values() lists formats of a known width of at most 16 bits")
-        return np.arange(-(2 ** (bits - 1)), 2 ** (bits - 1)) * float(self.scale)
+        return np.arange(-(2 ** (bits - 1)), 2 ** (bits - 1)) * float(np.asarray(self.scale))
 
     def _float_codes(self, x, mode, key, noise):
         scale = jnp.asarray(self.scale, x.dtype)

@@ -23,7 +23,7 @@ def mean_over_data(
         rounding.
 
     Returns:
-      sum_b (n_b / N) fn(batch_b) over batches of n_b samples, every sample once: never the
+      (1 / N) sum_b n_b fn(batch_b) over batches of n_b samples, every sample once: never the
       mean of batch means, which is biased when N is no multiple of the batch. Summed in at
       least float32, in float64 where x64 is enabled.
     """
@@ -42,20 +42,17 @@ def mean_over_data(
             lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, length), data
         )
 
-    weight = batch_size / size
     if full == 1:
-        total = weighted(slice_at(0, batch_size), weight)
+        total = weighted(slice_at(0, batch_size), batch_size)
     else:
-        like = jax.eval_shape(lambda: weighted(slice_at(0, batch_size), weight))
+        like = jax.eval_shape(lambda: weighted(slice_at(0, batch_size), batch_size))
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
 
         def body(i, total):
-            return jax.tree.map(
-                jnp.add, total, weighted(slice_at(i * batch_size, batch_size), weight)
-            )
+            batch = slice_at(i * batch_size, batch_size)
+            return jax.tree.map(jnp.add, total, weighted(batch, batch_size))
 
         total = jax.lax.fori_loop(0, full, body, zeros)
     if rest:
-        last = weighted(slice_at(full * batch_size, rest), rest / size)
-        total = jax.tree.map(jnp.add, total, last)
-    return total
+        total = jax.tree.map(jnp.add, total, weighted(slice_at(full * batch_size, rest), rest))
+    return jax.tree.map(lambda leaf: leaf / size, total)

@@ -25,7 +25,7 @@ class LMHALPState(NamedTuple):
     mu: jax.Array  # () float32
     saturated: jax.Array  # () float32: z and gamma codes clipped since the last recentering
     peak: jax.Array  # () float32: largest |z| code since the last recentering
-    widest: jax.Array  # () int32: largest magnitude any accumulator has held
+    widest: jax.Array  # () int32: largest |gamma x + h| so far, to be within the wide word
 
 
 def lm_halp(
@@ -49,8 +49,8 @@ def lm_halp(
       z \leftarrow Q_{s}\big(z - (\gamma x_i + h)\big), \qquad
       h = Q_{s_g}(\alpha \nabla f(\tilde w)).
 
-    Products live on the spacing :math:`s_g = s_x s_p`, a power of two below s that leaves two
-    bits of headroom in a word of twice the width.
+    Products live on the spacing :math:`s_g = s_x s_p = s / 2^{b_x}` in words of twice the width
+    whose sums saturate; the dot product is summed in 32 bits.
 
     Args:
       learning_rate: step size alpha, a constant: it is baked into h for an epoch.
@@ -79,9 +79,14 @@ def lm_halp(
     if isinstance(mu, str) and mu != "auto":
         raise ValueError(f'mu = {mu!r} must be a positive number or "auto"')
     code, wide = Fixed(1.0, bits), Fixed(1.0, 2 * bits)
-    # s / s_g = 2^shift; 2 bits of headroom: |z| 2^shift <= 2^(2 bits - 3) for equal widths
-    shift = input_bits - 2
+    # s / s_g = 2^shift. Up to 15 bits z 2^shift fills a word of twice the width, and sums
+    # saturate there, beyond the box that z is clipped to anyway; 16 bits keep two bits free.
+    shift = min(input_bits, 30 - bits)
     product_dtype = jnp.int32
+    ends = (-(2 ** (2 * bits - 1)), 2 ** (2 * bits - 1) - 1)
+
+    def saturate(value):
+        return jnp.clip(value, *ends)
 
     def init(params):
         (leaf,) = jax.tree.leaves(params)
@@ -117,16 +122,16 @@ def lm_halp(
         unit = jnp.where(s32 > 0, s32 * 2.0**-shift / input_scale, 1)
         gamma = Fixed(unit, bits).encode(beta, "stochastic", key=gamma_key)
         move = jnp.matmul(x.T, gamma, preferred_element_type=product_dtype) + h
-        target = (z.astype(product_dtype) << shift) - move
+        raw = (z.astype(product_dtype) << shift) - move
+        target = saturate(raw)
         # an arithmetic shift after adding uniform low bits: stochastic rounding in integers
         low = jax.random.bits(z_key, target.shape, jnp.uint32) >> (32 - shift)
-        free = (target + low.astype(product_dtype)) >> shift
-        low_end, high_end = (int(v) for v in (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1))
-        new_z = jnp.clip(free, low_end, high_end)
+        free = saturate(target + low.astype(product_dtype)) >> shift
+        high_end = 2 ** (bits - 1) - 1
+        new_z = jnp.clip(free, -high_end - 1, high_end)
         codes = tree.unflatten([new_z.astype(code.code_dtype)])
-        clipped = jnp.sum(new_z != free, dtype=jnp.float32)
+        clipped = jnp.sum((new_z != free) | (target != raw), dtype=jnp.float32)
         clipped += jnp.sum(jnp.abs(gamma.astype(product_dtype)) >= high_end, dtype=jnp.float32)
-        widest = jnp.maximum(jnp.max(jnp.abs(move)), jnp.max(jnp.abs(target)))
         updates = jax.tree.map(
             lambda a, step, q, p: (a + step * q.astype(a.dtype)).astype(p.dtype) - p,
             state.anchor, state.scale, codes, params,
@@ -138,7 +143,7 @@ def lm_halp(
             codes=codes,
             saturated=state.saturated + clipped,
             peak=jnp.maximum(state.peak, jnp.max(jnp.abs(new_z)).astype(jnp.float32)),
-            widest=jnp.maximum(state.widest, widest),
+            widest=jnp.maximum(state.widest, jnp.max(jnp.abs(move))),
         )
 
     def refresh(state, params, *, full_grad_fn, outputs_fn, key=None, **_):

@@ -87,7 +87,7 @@ def periodic(init, inner_update, *, every, refresh, report=nothing_to_report):
 
 def learning_rate_at(learning_rate: optax.ScalarOrSchedule, count: jax.Array) -> jax.Array:
     """The rate of a step: evaluated at use, so that schedules act inside an epoch too."""
-    return learning_rate(count) if callable(learning_rate) else jnp.asarray(learning_rate)
+    return jnp.asarray(learning_rate(count) if callable(learning_rate) else learning_rate)
 
 
 def require_key(key: jax.Array | None, what: str) -> jax.Array:

@@ -139,10 +139,10 @@ def _main_metric(metrics):
 def _not_finite(name, step, checkpoints):
     # a checkpoint of this very step holds what is not finite
     good = max((saved for saved in checkpoints.steps() if saved < step), default=None)
-    kept = (
-        "there is no good checkpoint" if good is None else f"the last good one is step {good}"
-    )
-    return RunFailed(f"{name} is not finite at step {step}; {kept}")
+    which = "there is no good checkpoint"
+    if good is not None:
+        which = f"the last good checkpoint is step {good}"
+    return RunFailed(f"{name} is not finite at step {step}; {which}")
 
 
 class _Pace:

@@ -13,10 +13,10 @@ from lpml.training.assemble import assemble, check_sections
 from lpml.training.checkpoint import Checkpoints
 from lpml.training.environment import describe
 from lpml.training.events import EventWriter
-from lpml.training.loop import Outputs, fit
+from lpml.training.loop import Outputs, RunFailed, fit
 from lpml.training.metrics_log import MetricsLog, read
 from lpml.training.progress import Progress
-from lpml.training.run_folder import RunFolder, write_json
+from lpml.training.run_folder import FolderConflict, RunFolder, write_json
 
 LOG = logging.getLogger("lpml")
 
@@ -76,7 +76,12 @@ def _train_in(folder, config, program, schedule, label, hparams, should_stop):
         LOG.info("%s resumes at step %d of %d", folder.path, start, schedule.steps)
     write_json(folder.environment_file, describe())
     with EventWriter(folder.path) as events, MetricsLog(folder.metrics_file) as log:
-        log.rewind(start if restored else -1)
+        try:
+            log.rewind(start if restored else -1)
+        except ValueError as error:
+            raise FolderConflict(
+                f"{error}: mend that line or give another --workdir"
+            ) from error
         _announce(events, config, hparams, start)
         progress = Progress(schedule.steps, start=start, label=label)
         outputs = Outputs(checkpoints, log, events, progress)
@@ -89,9 +94,14 @@ def _train_in(folder, config, program, schedule, label, hparams, should_stop):
             progress.done()
     # read back, because a run killed between its last checkpoint and this line has trained
     # nothing in this process
-    final = read(folder.metrics_file)[-1]
-    folder.finish(final)
-    return final
+    rows = read(folder.metrics_file)
+    if not rows or rows[-1]["step"] != schedule.steps:
+        raise RunFailed(
+            f"{folder.metrics_file} has lost the line of step {schedule.steps}; remove "
+            f"{folder.checkpoints} to train again"
+        )
+    folder.finish(rows[-1])
+    return rows[-1]
 
 
 def _announce(events, config, hparams, start):

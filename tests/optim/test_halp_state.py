@@ -246,7 +246,8 @@ def test_traced_bits_compile_once_and_equal_static_bits(small, in_x64):
         wanted, static_codes = jax.jit(lambda b=bits: epoch(make(bits=b)))()
         assert codes.dtype == np.int32
         np.testing.assert_array_equal(codes, static_codes)
-        np.testing.assert_array_equal(weights, wanted)
+        # a width known to the compiler is folded into the spacing: an ulp of difference
+        np.testing.assert_allclose(weights, wanted, rtol=1e-15)
     assert len(traces) == 1
 
 

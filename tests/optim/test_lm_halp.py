@@ -97,7 +97,7 @@ def test_one_step_is_unbiased(small, in_x64):
         state.anchor, {"Dense_0": {"kernel": offset}}, {}, small.batch(index)
     )
     # h was rounded once for the epoch; its own rounding is tested below
-    full_step = scale / 64 * state.step_grad["Dense_0"]["kernel"]
+    full_step = scale / 256 * state.step_grad["Dense_0"]["kernel"]
     wanted = offset - rate * difference["Dense_0"]["kernel"] - full_step
 
     keys = jax.random.split(jax.random.key(1), 4096)
@@ -108,7 +108,7 @@ def test_one_step_is_unbiased(small, in_x64):
 
 
 def test_the_rounded_full_gradient_is_unbiased(small, in_x64):
-    """h = Q(alpha g) on the spacing s / 64."""
+    """h = Q(alpha g) on the spacing s / 256."""
     tx = integer_halp(small, mu=1.0, rate=2e-2)
     params, state = small.init(), tx.init(small.init())
 
@@ -119,7 +119,7 @@ def test_the_rounded_full_gradient_is_unbiased(small, in_x64):
 
     states = refreshed(jax.random.split(jax.random.key(1), 4096))
     draws = states.step_grad["Dense_0"]["kernel"].astype(float)
-    unit = states.scale["Dense_0"]["kernel"][0] / 64
+    unit = states.scale["Dense_0"]["kernel"][0] / 256
     wanted = 2e-2 * states.full_grad["Dense_0"]["kernel"][0] / unit
     assert (np.abs(draws.mean(axis=0) - wanted) <= 4 * draws.std(axis=0) / 64 + 1e-6).all()
 
