@@ -144,7 +144,7 @@ def dispatch(settings: flags.FlagValues, path: str | None) -> int:
     asked = [name for name in COMMANDS if name in given or (name == "config" and path)]
     if settings.help or not asked:
         print(__doc__)
-        print(settings.get_help())
+        print(settings.get_help().partition("\nabsl.flags:")[0])
         return 0 if settings.help else 2
     if len(asked) > 1:
         raise ConfigError(f"--{asked[0]} and --{asked[1]} do not go together")
@@ -163,28 +163,6 @@ def dispatch(settings: flags.FlagValues, path: str | None) -> int:
         return commands.dry_run(settings.config)
     overrides = settings["config"].override_values
     return commands.run(settings.config, str(path), overrides, settings.workdir)
-
-
-if __name__ != "__main__" else sys.argv[0]))
-        return 0 if settings.help else 2
-    if len(asked) > 1:
-        raise ConfigError(f"--{asked[0]} and --{asked[1]} do not go together")
-    for name in ("workdir", "size", "dry_run"):
-        if name in given and name not in COMMANDS[asked[0]]:
-            raise ConfigError(
-                f"--{name} means nothing together with --{asked[0]}; leave it out"
-            )
-    if settings.list:
-        return commands.list_all()
-    if settings.book:
-        return commands.book(settings.workdir or "runs")
-    if settings.experiment is not None:
-        return commands.experiment(settings.experiment, settings.size, settings.workdir)
-    path = settings["config"].config_filename
-    overrides = settings["config"].override_values
-    if settings.dry_run:
-        return commands.dry_run(settings.config)
-    return commands.run(settings.config, path, overrides, settings.workdir)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ Expected on digits (l2 0.01, alpha 0.4, batch 10, T = 2N / batch): HALP with 8 b
 after 40 epochs, LP-SVRG stalls at 4e-3 and LP-SGD, like SGD, at 0.2.
 """
 
+from typing import NamedTuple
+
 from matplotlib.figure import Figure
 
 from experiments.curves import (
@@ -44,26 +46,35 @@ def runs(size: str) -> list[Point]:
     return points(CONFIG, CURVES, SEEDS, size)
 
 
-def load(finished: dict[str, Run]) -> Series:
-    """Gradient norms at the end of every outer epoch."""
-    return series(finished.values(), "grad_norm")
+class Results(NamedTuple):
+    """Gradient norms at the end of every outer epoch, and the data set they belong to."""
+
+    norms: Series
+    data: str
 
 
-def draw(norms: Series) -> dict[str, Figure]:
+def load(finished: dict[str, Run]) -> Results:
+    """Reads the runs back."""
+    data = next(iter(finished.values())).config["data"]["name"]
+    return Results(series(finished.values(), "grad_norm"), data)
+
+
+def draw(results: Results) -> dict[str, Figure]:
     """The gradient norm of every method."""
     return {
         "figure": draw_curves(
             CURVES,
-            norms,
-            title="Multinomial logistic regression",
+            results.norms,
+            title=f"Multinomial logistic regression on {results.data}",
             ylabel=r"gradient norm $\|\nabla f(w)\|_2$",
             xlabel="epoch k  (two passes in mini-batches and one full gradient)",
         )
     }
 
 
-def check(norms: Series, size: str) -> list[Verdict]:
+def check(results: Results, size: str) -> list[Verdict]:
     """The convex claims of the paper on a real classification problem."""
+    norms = results.norms
     floor = floors(norms)
     halp8 = {seed: float(v[-1]) for seed, v in norms["halp", 8].items()}
     verdicts = [

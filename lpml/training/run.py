@@ -73,7 +73,6 @@ def _train_in(folder, config, program, schedule, label, hparams, should_stop):
     start = 0
     if restored is not None:
         start, carry = restored
-        LOG.info("%s resumes at step %d of %d", folder.path, start, schedule.steps)
     write_json(folder.environment_file, describe())
     with EventWriter(folder.path) as events, MetricsLog(folder.metrics_file) as log:
         try:
@@ -82,6 +81,8 @@ def _train_in(folder, config, program, schedule, label, hparams, should_stop):
             raise FolderConflict(
                 f"{error}: mend that line or give another --workdir"
             ) from error
+        if restored is not None:
+            LOG.info("%s resumes at step %d of %d", folder.path, start, schedule.steps)
         _announce(events, config, hparams, start)
         progress = Progress(schedule.steps, start=start, label=label)
         outputs = Outputs(checkpoints, log, events, progress)
