@@ -1,4 +1,8 @@
-"""Bit centering's arithmetic: where the anchor sits, how wide the offset's box is."""
+"""Bit centering's arithmetic: where the anchor sits, how wide the offset's box is.
+
+A `state` here is a `HALPState` or `LMHALPState`: they share the fields `step`, `anchor`,
+`codes`, `scale`, `mu`, `saturated` and `peak`.
+"""
 
 from typing import Any
 
@@ -51,23 +55,65 @@ def spacing(
     return jax.tree.map(leaf_spacing, full_grad)
 
 
-def saturated_share(state: Any, inner_steps: int) -> jax.Array:
-    """Share of the codes written since the last recentering that were clipped, in [0, 1].
+def iterate(state: Any, codes: optax.Params | None = None) -> optax.Params:
+    """anchor + scale * codes, in the anchor's dtype; `codes` are the state's own by default."""
+    codes = state.codes if codes is None else codes
+    return jax.tree.map(
+        lambda a, s, z: a + s * z.astype(a.dtype), state.anchor, state.scale, codes
+    )
 
-    `state` has `codes`, `step` and `saturated` as in `HALPState`.
+
+def recentred(state: Any, *, anchor: Any, full_grad: Any, mu: jax.Array, scale: Any) -> Any:
+    """The state with a new anchor and grid, codes 0 and fresh counters."""
+    return state._replace(
+        anchor=anchor,
+        codes=jax.tree.map(jnp.zeros_like, state.codes),
+        scale=scale,
+        full_grad=full_grad,
+        mu=mu,
+        saturated=jnp.zeros((), jnp.float32),
+        peak=jnp.zeros((), jnp.float32),
+    )
+
+
+def check_mu(mu: Any) -> None:
+    """Raises ValueError unless `mu` is a positive number or "auto"."""
+    if (isinstance(mu, str) and mu != "auto") or (isinstance(mu, (int, float)) and mu <= 0):
+        raise ValueError(f'mu = {mu!r} must be a positive number or "auto"')
+
+
+def first_mu(mu: Any) -> jax.Array:
+    """mu of the first epoch; () float32. "auto" starts at 1."""
+    return jnp.asarray(1.0 if isinstance(mu, str) else mu, jnp.float32)
+
+
+def next_mu(mu: Any, state: Any, code: Fixed, inner_steps: int) -> jax.Array:
+    """mu of the next epoch; () float32: the one given, or for "auto" adapted to the last epoch.
+
+    "auto" halves mu (a wider box) when codes saturate, raises it by at most 2 when range
+    lies idle.
     """
+    if not isinstance(mu, str):
+        return state.mu
+    used = state.peak / code.limits()[1]
+    growth = jnp.minimum(2, TARGET / jnp.maximum(used, 0.1))
+    larger = state.mu * jnp.where(used < UNUSED_BELOW, growth, 1)
+    crowded = saturated_share(state, inner_steps) > TOO_MANY_SATURATED
+    return jnp.where(state.step == 0, state.mu, jnp.where(crowded, state.mu / 2, larger))
+
+
+def saturated_share(state: Any, inner_steps: int) -> jax.Array:
+    """Share of the codes written since the last recentering that were clipped, in [0, 1]."""
     size = sum(z.size for z in jax.tree.leaves(state.codes))
     steps = (state.step - 1) % inner_steps + 1
     return state.saturated / (size * jnp.maximum(steps, 1).astype(jnp.float32))
 
 
-def adapted_mu(state: Any, code: Fixed, inner_steps: int) -> jax.Array:
-    """mu for the next epoch, from how the last one used its range; () float32.
-
-    Halves mu (a wider box) when codes saturate, raises it by at most 2 when range lies idle.
-    """
-    used = state.peak / code.limits()[1]
-    growth = jnp.minimum(2, TARGET / jnp.maximum(used, 0.1))
-    larger = state.mu * jnp.where(used < UNUSED_BELOW, growth, 1)
-    crowded = saturated_share(state, inner_steps) > TOO_MANY_SATURATED
-    return jnp.where(crowded, state.mu / 2, larger)
+def report(state: Any, code: Fixed, inner_steps: int) -> dict[str, jax.Array]:
+    """How the range of the codes was used since the last recentering, for the log."""
+    return {
+        "halp/saturated": saturated_share(state, inner_steps),
+        "halp/peak_code": state.peak / code.limits()[1],
+        "halp/scale": jnp.stack(jax.tree.leaves(state.scale)).max(),
+        "halp/mu": state.mu,
+    }

@@ -7,7 +7,17 @@ import jax.numpy as jnp
 import optax
 
 from lpml.formats import Fixed, check_mode, round_to_integer
-from lpml.optim.bit_centering import adapted_mu, as_anchor, cast_like, saturated_share, spacing
+from lpml.optim.bit_centering import (
+    as_anchor,
+    cast_like,
+    check_mu,
+    first_mu,
+    iterate,
+    next_mu,
+    recentred,
+    report,
+    spacing,
+)
 from lpml.optim.periodic import (
     PeriodicTransformation,
     Refreshed,
@@ -98,7 +108,11 @@ def halp(
     References:
       De Sa et al., High-accuracy low-precision training, arXiv 1803.03383, algorithm 3.
     """
-    _check(bits, mu, scale, rounding, option)
+    if scale not in SCALES:
+        raise ValueError(f"scale {scale!r} does not exist; choose from {', '.join(SCALES)}")
+    check_mu(mu)
+    check_mode(rounding)
+    check_option(option)
     code = Fixed(1.0, bits)
 
     def init(params):
@@ -110,7 +124,7 @@ def halp(
             codes=zeros,
             scale=jax.tree.map(lambda a: jnp.zeros((), a.dtype), anchor),
             full_grad=not_yet_known(anchor),
-            mu=jnp.asarray(1.0 if isinstance(mu, str) else mu, jnp.float32),
+            mu=first_mu(mu),
             saturated=jnp.zeros((), jnp.float32),
             peak=jnp.zeros((), jnp.float32),
             chosen=jax.tree.map(jnp.copy, zeros) if option == "II" else None,
@@ -120,7 +134,6 @@ def halp(
     def inner_update(
         grads, state, params, *, key=None, grad_fn=None, gradient_difference_fn=None, **_
     ):
-        rate = learning_rate_at(learning_rate, state.step)
         chosen = state.chosen
         if option == "II":
             take = state.step % inner_steps == state.chosen_at
@@ -133,83 +146,59 @@ def halp(
             difference = jax.tree.map(lambda g, a: g - a, grads, anchor_grads)
         else:
             difference = gradient_difference_fn(state.anchor, offset)
-
-        def wanted(z, s, z_value, diff, full_grad):
-            """The next offset in units of the spacing, before rounding."""
-            s = s.astype(inner_dtype)
-            direction = diff.astype(inner_dtype) + full_grad.astype(inner_dtype)
-            direction = direction + weight_decay * z_value
-            move = rate.astype(inner_dtype) * direction / jnp.where(s > 0, s, 1)
-            # spacing 0 means gradient 0: already optimal. A NaN must not be hidden by that.
-            return z.astype(inner_dtype) - jnp.where((s > 0) | jnp.isnan(move), move, 0)
-
-        target = jax.tree.map(
-            wanted, state.codes, state.scale, offset, difference, state.full_grad
-        )
+        difference = jax.tree.map(lambda d, z: d + weight_decay * z, difference, offset)
+        rate = learning_rate_at(learning_rate, state.step)
+        target = _wanted_codes(state, difference, rate.astype(inner_dtype))
         codes, saturated, peak = _round_codes(code, target, rounding, key)
-        new = jax.tree.map(
-            lambda a, s, z, p: (a + s * z.astype(a.dtype)).astype(p.dtype) - p,
-            state.anchor, state.scale, codes, params,
-        )  # fmt: skip
-        state = state._replace(
+        updates = jax.tree.map(
+            lambda w, p: w.astype(p.dtype) - p, iterate(state, codes), params
+        )
+        return updates, state._replace(
             step=state.step + 1,
             codes=jax.tree.map(lambda z: z.astype(code.code_dtype), codes),
             saturated=state.saturated + saturated,
             peak=jnp.maximum(state.peak, peak),
             chosen=chosen,
         )
-        return new, state
 
     def refresh(state, params, *, full_grad_fn, key=None, **_):
         first = state.step == 0
-        codes, chosen_at = state.codes, state.chosen_at
+        codes = state.codes
         if option == "II":
             codes = jax.tree.map(lambda c, z: jnp.where(first, z, c), state.chosen, codes)
-            key = require_key(key, "option II")
-            chosen_at = jax.random.randint(key, (), 0, inner_steps, jnp.int32)
-        anchor = jax.tree.map(
-            lambda a, s, z: a + s * z.astype(a.dtype), state.anchor, state.scale, codes
-        )
+            drawn = jax.random.randint(require_key(key, "option II"), (), 0, inner_steps)
+            state = state._replace(chosen_at=drawn.astype(jnp.int32))
+        anchor = iterate(state, codes)
         full_grad = jax.tree.map(
             lambda g, a: g.astype(a.dtype) + weight_decay * a, full_grad_fn(anchor), anchor
         )
-        new_mu = state.mu
-        if isinstance(mu, str):
-            new_mu = jnp.where(first, state.mu, adapted_mu(state, code, inner_steps))
+        new_mu = next_mu(mu, state, code, inner_steps)
         grid = spacing(full_grad, new_mu, code, per_leaf=scale == "leaf")
         if not rescale:
             grid = jax.tree.map(lambda new, old: jnp.where(first, new, old), grid, state.scale)
-        state = state._replace(
-            anchor=anchor,
-            codes=jax.tree.map(jnp.zeros_like, state.codes),
-            scale=grid,
-            full_grad=full_grad,
-            mu=new_mu,
-            saturated=jnp.zeros((), jnp.float32),
-            peak=jnp.zeros((), jnp.float32),
-            chosen_at=chosen_at,
-        )
+        state = recentred(state, anchor=anchor, full_grad=full_grad, mu=new_mu, scale=grid)
         return Refreshed(cast_like(anchor, params), state)
 
-    def report(state):
-        return {
-            "halp/saturated": saturated_share(state, inner_steps),
-            "halp/peak_code": state.peak / code.limits()[1],
-            "halp/scale": jnp.stack(jax.tree.leaves(state.scale)).max(),
-            "halp/mu": state.mu,
-        }
-
-    return periodic(init, inner_update, every=inner_steps, refresh=refresh, report=report)
+    return periodic(
+        init,
+        inner_update,
+        every=inner_steps,
+        refresh=refresh,
+        report=lambda state: report(state, code, inner_steps),
+    )
 
 
-def _check(bits, mu, scale, rounding, option):
-    Fixed(1.0, bits)  # refuses a width out of range
-    if (isinstance(mu, str) and mu != "auto") or (isinstance(mu, (int, float)) and mu <= 0):
-        raise ValueError(f'mu = {mu!r} must be a positive number or "auto"')
-    if scale not in SCALES:
-        raise ValueError(f"scale {scale!r} does not exist; choose from {', '.join(SCALES)}")
-    check_mode(rounding)
-    check_option(option)
+def _wanted_codes(state, difference, rate):
+    """z - (alpha / s) (difference + full gradient): the next offset in units of the spacing."""
+
+    def leaf(z, s, diff, full_grad):
+        s = s.astype(rate.dtype)
+        direction = diff.astype(rate.dtype) + full_grad.astype(rate.dtype)
+        move = rate * direction / jnp.where(s > 0, s, 1)
+        # spacing 0 means gradient 0: already optimal. A NaN must not be hidden by that.
+        return z.astype(rate.dtype) - jnp.where((s > 0) | jnp.isnan(move), move, 0)
+
+    return jax.tree.map(leaf, state.codes, state.scale, difference, state.full_grad)
 
 
 def _round_codes(code, target, rounding, key):

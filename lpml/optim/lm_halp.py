@@ -1,5 +1,6 @@
 """LM-HALP: HALP for linear models with nothing but integers in the inner loop."""
 
+import dataclasses
 from typing import Literal, NamedTuple
 
 import jax
@@ -7,7 +8,17 @@ import jax.numpy as jnp
 import optax
 
 from lpml.formats import Fixed
-from lpml.optim.bit_centering import adapted_mu, as_anchor, cast_like, saturated_share, spacing
+from lpml.optim.bit_centering import (
+    as_anchor,
+    cast_like,
+    check_mu,
+    first_mu,
+    iterate,
+    next_mu,
+    recentred,
+    report,
+    spacing,
+)
 from lpml.optim.periodic import PeriodicTransformation, Refreshed, periodic, require_key
 from lpml.optim.svrg import not_yet_known
 
@@ -37,7 +48,7 @@ def lm_halp(
     bits: int = 8,
     input_bits: int = 8,
     mu: float | Literal["auto"] = "auto",
-    weight_decay: float = 0.0,
+    l2: float = 0.0,
 ) -> PeriodicTransformation:
     r"""The all-integer form of HALP for losses :math:`l_i(x_i \cdot w)`.
 
@@ -60,7 +71,8 @@ def lm_halp(
       bits: width of z and of gamma, 4 to 16.
       input_bits: width of the inputs, 4 to 16.
       mu: see `halp`.
-      weight_decay: not supported by the integer step: must be 0.
+      l2: factor of the L2 term (l2 / 2) ||w||^2 that the objective has; in a config it is the
+        model's. Acts on z by an integer product, on the anchor through the full gradient.
 
     Returns:
       A `PeriodicTransformation`. `update` needs the extras `key`, `batch` (with `x` (B, d) and
@@ -74,70 +86,55 @@ def lm_halp(
         raise ValueError("lm_halp needs inputs on an integer grid: set data.input_bits")
     if not (4 <= bits <= 16 and 4 <= input_bits <= 16):
         raise ValueError(f"bits = {bits} and input_bits = {input_bits} must be 4 to 16")
-    if weight_decay:
-        raise ValueError("lm_halp has no weight_decay; put the L2 term into the model's `l2`")
-    if isinstance(mu, str) and mu != "auto":
-        raise ValueError(f'mu = {mu!r} must be a positive number or "auto"')
-    code, wide = Fixed(1.0, bits), Fixed(1.0, 2 * bits)
-    # s / s_g = 2^shift. Up to 15 bits z 2^shift fills a word of twice the width, and sums
-    # saturate there, beyond the box that z is clipped to anyway; 16 bits keep two bits free.
-    shift = min(input_bits, 30 - bits)
-    product_dtype = jnp.int32
-    ends = (-(2 ** (2 * bits - 1)), 2 ** (2 * bits - 1) - 1)
-
-    def saturate(value):
-        return jnp.clip(value, *ends)
+    if not 0 <= learning_rate * l2 < 1:
+        raise ValueError(f"learning_rate * l2 = {learning_rate * l2} must be 0 to 1")
+    check_mu(mu)
+    words = _Words(bits, input_bits)
+    code = Fixed(1.0, bits)
 
     def init(params):
         (leaf,) = jax.tree.leaves(params)
-        zeros = jax.tree.map(lambda p: jnp.zeros(p.shape, code.code_dtype), params)
         anchor = as_anchor(params)
+        wide = Fixed(1.0, 2 * bits).code_dtype
         return LMHALPState(
             step=jnp.zeros((), jnp.int32),
             anchor=anchor,
-            codes=zeros,
+            codes=jax.tree.map(lambda p: jnp.zeros(p.shape, code.code_dtype), params),
             scale=jax.tree.map(lambda a: jnp.zeros((), a.dtype), anchor),
-            step_grad=jax.tree.map(lambda p: jnp.zeros(p.shape, wide.code_dtype), params),
+            step_grad=jax.tree.map(lambda p: jnp.zeros(p.shape, wide), params),
             full_grad=not_yet_known(anchor),
             outputs=jnp.full((samples, leaf.shape[1]), jnp.nan, jnp.float32),
-            mu=jnp.asarray(1.0 if isinstance(mu, str) else mu, jnp.float32),
+            mu=first_mu(mu),
             saturated=jnp.zeros((), jnp.float32),
             peak=jnp.zeros((), jnp.float32),
             widest=jnp.zeros((), jnp.int32),
         )
 
-    def inner_update(grads, state, params, *, batch, output_difference_fn, key=None, **_):  # noqa: ARG001
-        gamma_key, z_key = jax.random.split(require_key(key, "lm_halp"))
+    def inner_update(grads, state, params, *, batch, output_difference_fn, key=None, **_):
+        del grads  # the integers below stand for it
+        gamma_key, decay_key, z_key = jax.random.split(require_key(key, "lm_halp"), 3)
         (z,), tree = jax.tree.flatten(state.codes)
         (s,), (h,) = jax.tree.leaves(state.scale), jax.tree.leaves(state.step_grad)
-        x = jnp.round(batch["x"] / input_scale).astype(_int_dtype(input_bits))
-        if len(x) << (bits + input_bits - 2) > 2**30:
-            raise ValueError(f"a batch of {len(x)} can overflow the 32-bit sums of lm_halp")
-        s32 = s.astype(jnp.float32)
-        dot = jnp.matmul(x, z, preferred_element_type=product_dtype)  # (B, K) integers
-        delta = dot.astype(jnp.float32) * (s32 * jnp.float32(input_scale))
+        s = s.astype(jnp.float32)
+        x = words.inputs(batch["x"], input_scale)
+        delta = words.product(x, z).astype(jnp.float32) * (s * jnp.float32(input_scale))
         phi = state.outputs[batch["index"]]
         beta = learning_rate * output_difference_fn(phi, delta, batch) / len(x)
-        # in units of s_p = s_g / s_x
-        unit = jnp.where(s32 > 0, s32 * 2.0**-shift / input_scale, 1)
+        unit = jnp.where(s > 0, s * 2.0**-words.shift / input_scale, 1)  # s_p = s_g / s_x
         gamma = Fixed(unit, bits).encode(beta, "stochastic", key=gamma_key)
-        move = jnp.matmul(x.T, gamma, preferred_element_type=product_dtype) + h
-        raw = (z.astype(product_dtype) << shift) - move
-        target = saturate(raw)
-        # an arithmetic shift after adding uniform low bits: stochastic rounding in integers
-        low = jax.random.bits(z_key, target.shape, jnp.uint32) >> (32 - shift)
-        free = saturate(target + low.astype(product_dtype)) >> shift
-        high_end = 2 ** (bits - 1) - 1
-        new_z = jnp.clip(free, -high_end - 1, high_end)
+        move = words.product(x.T, gamma) + h
+        if l2:
+            move = move + words.scaled(z, learning_rate * l2, decay_key)
+        new_z, clipped = words.subtract(z, move, z_key)
+        clipped += jnp.sum(jnp.abs(gamma.astype(jnp.int32)) >= words.largest, dtype=jnp.float32)
         codes = tree.unflatten([new_z.astype(code.code_dtype)])
-        clipped = jnp.sum((new_z != free) | (target != raw), dtype=jnp.float32)
-        clipped += jnp.sum(jnp.abs(gamma.astype(product_dtype)) >= high_end, dtype=jnp.float32)
-        updates = jax.tree.map(
-            lambda a, step, q, p: (a + step * q.astype(a.dtype)).astype(p.dtype) - p,
-            state.anchor, state.scale, codes, params,
-        )  # fmt: skip
         # a NaN has no integer code: carry it to the parameters, where the loop sees it
-        updates = jax.tree.map(lambda u: u + jnp.sum(beta * 0).astype(u.dtype), updates)
+        alarm = jnp.sum(beta * 0)
+        updates = jax.tree.map(
+            lambda w, p: w.astype(p.dtype) - p + alarm.astype(p.dtype),
+            iterate(state, codes),
+            params,
+        )
         return updates, state._replace(
             step=state.step + 1,
             codes=codes,
@@ -147,46 +144,82 @@ def lm_halp(
         )
 
     def refresh(state, params, *, full_grad_fn, outputs_fn, key=None, **_):
-        anchor = jax.tree.map(
-            lambda a, s, z: a + s * z.astype(a.dtype), state.anchor, state.scale, state.codes
-        )
+        anchor = iterate(state)
         full_grad = cast_like(full_grad_fn(anchor), anchor)
-        new_mu = state.mu
-        if isinstance(mu, str):
-            adapted = adapted_mu(state, code, inner_steps)
-            new_mu = jnp.where(state.step == 0, state.mu, adapted)
+        new_mu = next_mu(mu, state, code, inner_steps)
         grid = spacing(full_grad, new_mu, code, per_leaf=False)
         step_grad = jax.tree.map(
-            lambda g, s: Fixed(s * 2.0**-shift, 2 * bits).encode(
+            lambda g, s: Fixed(s * 2.0**-words.shift, 2 * bits).encode(
                 learning_rate * g, "stochastic", key=require_key(key, "lm_halp")
             ),
             full_grad,
             grid,
         )
+        state = recentred(state, anchor=anchor, full_grad=full_grad, mu=new_mu, scale=grid)
         state = state._replace(
-            anchor=anchor,
-            codes=jax.tree.map(jnp.zeros_like, state.codes),
-            scale=grid,
-            step_grad=step_grad,
-            full_grad=full_grad,
-            outputs=outputs_fn(anchor).astype(jnp.float32),
-            mu=new_mu,
-            saturated=jnp.zeros((), jnp.float32),
-            peak=jnp.zeros((), jnp.float32),
+            step_grad=step_grad, outputs=outputs_fn(anchor).astype(jnp.float32)
         )
         return Refreshed(cast_like(anchor, params), state)
 
-    def report(state):
-        return {
-            "halp/saturated": saturated_share(state, inner_steps),
-            "halp/peak_code": state.peak / code.limits()[1],
-            "halp/scale": jnp.stack(jax.tree.leaves(state.scale)).max(),
-            "halp/mu": state.mu,
-            "halp/widest_accumulator": state.widest,
-        }
+    def report_with_width(state):
+        return report(state, code, inner_steps) | {"halp/widest_accumulator": state.widest}
 
-    return periodic(init, inner_update, every=inner_steps, refresh=refresh, report=report)
+    return periodic(
+        init, inner_update, every=inner_steps, refresh=refresh, report=report_with_width
+    )
 
 
-def _int_dtype(bits: int) -> jnp.dtype:
-    return Fixed(1.0, bits).code_dtype
+@dataclasses.dataclass(frozen=True)
+class _Words:
+    """The integer arithmetic of a step, on words of `bits` and of twice that."""
+
+    bits: int
+    input_bits: int
+
+    @property
+    def shift(self) -> int:
+        """s / s_g = 2^shift.
+
+        Up to 15 bits z 2^shift fills a word of twice the width, and sums saturate there, beyond
+        the box that z is clipped to anyway; 16 bits keep two bits of 32 free.
+        """
+        return min(self.input_bits, 30 - self.bits)
+
+    @property
+    def largest(self) -> int:
+        return 2 ** (self.bits - 1) - 1
+
+    def inputs(self, x: jax.Array, input_scale: float) -> jax.Array:
+        """The codes of inputs (B, d), exact because they lie on the grid."""
+        if len(x) << (self.bits + self.input_bits - 2) > 2**30:
+            raise ValueError(f"a batch of {len(x)} can overflow the 32-bit sums of lm_halp")
+        return jnp.round(x / input_scale).astype(Fixed(1.0, self.input_bits).code_dtype)
+
+    def product(self, a: jax.Array, b: jax.Array) -> jax.Array:
+        """Integer matrix product, summed in 32 bits."""
+        return jnp.matmul(a, b, preferred_element_type=jnp.int32)
+
+    def scaled(self, z: jax.Array, factor: float, key: jax.Array) -> jax.Array:
+        """factor * z in units of s_g, by a product with an integer and a rounding shift."""
+        low = 30 - self.bits - self.shift  # what fits above a code in 31 bits
+        multiplier = round(factor * 2 ** (self.shift + low))
+        return _shift_right(z.astype(jnp.int32) * multiplier, low, key)
+
+    def subtract(
+        self, z: jax.Array, move: jax.Array, key: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """z - move / 2^shift, stochastically rounded and clipped; and how many were clipped."""
+        raw = (z.astype(jnp.int32) << self.shift) - move
+        top = 2 ** (2 * self.bits - 1) - 1
+        target = jnp.clip(raw, -top - 1, top)
+        free = _shift_right(target, self.shift, key)
+        new = jnp.clip(free, -self.largest - 1, self.largest)
+        return new, jnp.sum((new != free) | (target != raw), dtype=jnp.float32)
+
+
+def _shift_right(value, by, key):
+    """Stochastic rounding in integers: add uniform low bits, then shift arithmetically."""
+    if not by:
+        return value
+    low = jax.random.bits(key, value.shape, jnp.uint32) >> (32 - by)
+    return (value + low.astype(jnp.int32)) >> by

@@ -90,6 +90,7 @@ def assemble(config: Mapping[str, Any]) -> tuple[Program, Schedule]:
             "samples": dataset.size,
             "input_scale": dataset.input_scale,
             "input_bits": config["data"].get("input_bits"),
+            "l2": model.l2,
         },
     )
     program, schedule = build(

@@ -1,10 +1,16 @@
 """LM-HALP: integer data, codes and scalars (fact 21, section 1.8)."""
 
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
 
+from lpml import config
 from lpml.optim import lm_halp
+from lpml.training.run import train
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 def integer_halp(problem, *, bits=8, input_bits=8, mu=4.0, **kwargs):
@@ -147,7 +153,7 @@ def test_interrupted_anywhere_it_continues_bit_for_bit(small, in_x64):
         (dict(input_scale=None), "input_bits"),
         (dict(bits=3), "bits = 3"),
         (dict(input_bits=17), "input_bits = 17"),
-        (dict(weight_decay=0.1), "l2"),
+        (dict(l2=-0.1), "l2"),
         (dict(mu="Auto"), "auto"),
     ],
 )
@@ -161,3 +167,14 @@ def test_too_large_a_batch_is_refused(small, in_x64):
     params, state = small.init(), tx.init(small.init())
     with pytest.raises(ValueError, match="overflow"):
         small.step(tx, params, state, np.arange(8), jax.random.key(0))
+
+
+def test_the_regularised_optimum_is_reached_with_the_l2_term_acting_on_codes(tmp_path):
+    """Strong enough (alpha l2 T = 2) that leaving z undecayed is seen in the rate."""
+    settings = {"model.l2": 2.0, "optim.mu": 4.0}
+    loaded = config.override(
+        config.load(f"{ROOT}/configs/halp_regression.py:lm_halp,tiny"), settings
+    )
+    final = train(config.as_plain(loaded), str(tmp_path))
+    assert final["grad_norm"] < 1e-12
+    assert final["halp/widest_accumulator"] < 2**15
