@@ -12,13 +12,15 @@ def parse(variant, sizes=("tiny", "default", "paper"), methods=()):
     Returns:
       (size, method); method is None where the config knows none.
     """
-    size, method = "default", methods[0] if methods else None
-    for word in filter(None, variant.split(",")):
-        if word in sizes:
-            size = word
-        elif word in methods:
-            method = word
-        else:
+    words = [word for word in variant.split(",") if word]
+    for word in words:
+        if word not in (*sizes, *methods):
             known = ", ".join((*sizes, *methods))
             raise ValueError(f"there is no variant {word!r}; choose from {known}")
+    chosen = [[word for word in words if word in kind] for kind in (sizes, methods)]
+    for kind in chosen:
+        if len(kind) > 1:
+            raise ValueError(f"the variant names both {kind[0]!r} and {kind[1]!r}; name one")
+    size = chosen[0][0] if chosen[0] else "default"
+    method = chosen[1][0] if chosen[1] else methods[0] if methods else None
     return size, method

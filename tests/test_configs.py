@@ -176,3 +176,9 @@ def test_the_tiny_form_trains_to_the_end(form, tmp_path):
     assert (folder / "checkpoints" / str(steps)).is_dir()
     assert len(list(folder.glob("events.out.tfevents*"))) == 1
     assert train(config, str(folder)) == final
+
+
+def test_a_variant_of_two_sizes_or_methods_is_refused():
+    for variant in ("tiny,default", "svrg,halp"):
+        with pytest.raises(ConfigError, match="names both"):
+            load(f"{ROOT}/configs/halp_regression.py:{variant}")

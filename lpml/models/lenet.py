@@ -16,6 +16,10 @@ class LeNet5(nn.Module):
     @nn.compact
     def __call__(self, x):
         """Maps images (B, H, W, C) to (B, outputs)."""
+        if x.ndim != 4 or min(x.shape[1:3]) < 4:
+            raise ValueError(
+                f"LeNet-5 takes images (B, H, W, C) of 4 x 4 or more, not {x.shape}"
+            )
         for channels in self.widths[:2]:
             x = nn.Conv(channels, (5, 5), padding="SAME", param_dtype=self.dtype)(x)
             x = nn.max_pool(nn.relu(x), (2, 2), strides=(2, 2))

@@ -47,6 +47,8 @@ def mlp(
     if activation not in ACTIVATIONS:
         known = ", ".join(ACTIVATIONS)
         raise ValueError(f"activation {activation!r} does not exist; choose from {known}")
+    if any(width < 1 for width in hidden):
+        raise ValueError(f"hidden = {tuple(hidden)} must hold widths of at least 1")
     return Supervised(
         MLP(tuple(hidden), classes, activation, dtype), softmax_cross_entropy, l2=l2
     )
