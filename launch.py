@@ -15,6 +15,7 @@ Ctrl-C and SIGTERM save the state first. Exit codes: 0 done, 1 failed, 2 wrong u
 """
 
 import logging
+import os
 import sys
 import traceback
 
@@ -70,6 +71,9 @@ def main(argv: list[str]) -> int:
         return dispatch(*parse(argv))
     except commands.Stopped as stopped:
         print(stopped, file=sys.stderr)
+        return 0
+    except BrokenPipeError:  # the reader of our output, `| head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
         print("interrupted; the same command resumes at the last checkpoint", file=sys.stderr)
@@ -129,7 +133,11 @@ def _wrong_value(error, overrides, config):
         if str(error).startswith(f"flag {arg}: "):
             key, _, value = arg.partition(".")[2].partition("=")
             kind = config_path.get_type(key, config)
-            wanted = "a dict, {'name': ...}" if kind is ConfigDict else in_words(kind)
+            wanted = (
+                "a dict in Python's words, {'name': ..., 'flag': False}"
+                if kind is ConfigDict
+                else in_words(kind)
+            )
             return f"config.{key} = {value} must be {wanted}"
     return str(error)
 

@@ -36,7 +36,7 @@ def get_config(variant=""):
     config.seed = 1
     config.precision = "float64"  # of data, anchor and full gradient; HALP's steps are float32
     if size == "paper":
-        config.data = dict(name="mnist", flat=True)
+        config.data = dict(name="mnist", flat=True, limit=samples, verify=True)
     else:
         config.data = dict(name="digits", train_samples=samples)
     config.data.seed = 0
@@ -52,6 +52,7 @@ def get_config(variant=""):
         sampling="replacement",
         log_every=inner_steps,
         checkpoint_every=10 * inner_steps,
+        objective="full",
         full_batch_size=6000 if size == "paper" else 1500,
     )
     return config

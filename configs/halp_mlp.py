@@ -39,6 +39,7 @@ def get_config(variant=""):
         sampling="shuffle",
         log_every=inner_steps,
         checkpoint_every=10 * inner_steps,
+        objective="full",
         full_batch_size=1500,
     )
     return config

@@ -53,6 +53,7 @@ def get_config(variant=""):
         sampling="replacement",
         log_every=inner_steps,
         checkpoint_every=10 * inner_steps,
+        objective="full",
     )
     return config
 

@@ -1,6 +1,6 @@
 """LeNet-5 on images: digits by default, MNIST at paper size; any method of the HALP family.
 
-Paper: LeCun et al., Gradient-based learning applied to document recognition, 1998 (the network),
+Paper: LeCun et al., Gradient-based learning applied to document recognition, 1998 (the net);
 De Sa et al., arXiv 1803.03383 (low-precision training of small networks).
 Shows: how the methods train a convolutional network; `loss` and `grad_norm` are means over the
 mini-batches of an epoch (`train.objective = "batch"`), `test_*` are measured after each.
@@ -9,8 +9,8 @@ mini-batches of an epoch (`train.objective = "batch"`), `test_*` are measured af
     python launch.py --config=configs/lenet.py:halp --config.optim.bits=4
     python launch.py --config=configs/lenet.py:paper --config.data.dir=DATA   (DATA/mnist)
 
-Expected: 98 % of the test digits right after 20 epochs of sgd; 99 % on MNIST after 10.
-Takes half a minute on a laptop CPU; MNIST ten minutes. Variants: a size (tiny, default, paper)
+Expected of sgd: 98.6 % of the test digits right after 20 epochs, 98.8 % of MNIST's after 10.
+Takes 20 s on a laptop CPU; MNIST 2 minutes. Variants: a size (tiny, default, paper)
 and a method: sgd, halp, svrg, lp_svrg, lp_sgd.
 """
 
@@ -35,7 +35,7 @@ def get_config(variant=""):
     config.seed = 1
     config.precision = "float32"
     if size == "paper":
-        config.data = dict(name="mnist", limit=samples)
+        config.data = dict(name="mnist", limit=samples, verify=True)
     else:
         config.data = dict(name="digits", train_samples=samples, flat=False)
     config.data.seed = 0

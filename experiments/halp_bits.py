@@ -7,8 +7,9 @@ converge where r < 1.
 
     python launch.py --experiment=halp_bits
 
-Expected (mu 4, tr(H) 200): 8 bits and more converge at nearly SVRG's rate, 6 bits at about 0.72
-per epoch, 5 bits grow slightly (r = 1.07), 4 bits double per epoch.
+The rule is a threshold, not a rate: it leaves out what the steps gain and what the box clips.
+Expected (mu 4, tr(H) 200): 8 bits and more converge at nearly SVRG's rate, 6 bits at 0.72 per
+epoch (r = 0.52), 5 bits grow by 1.15 (r = 1.07), 4 bits double per epoch (r = 2.3).
 """
 
 from typing import NamedTuple
@@ -152,7 +153,7 @@ def check(widths: Widths, size: str) -> list[Verdict]:
     ends = {s: max(widths.norms[b][s][-1] for b in BITS if b >= 8) for s in SEEDS}
     verdicts.append(
         judge(
-            "8 bits and more all reach the same floor",
+            "8 bits and more all go below 1e-12",
             {s: end < 1e-12 for s, end in ends.items()},
             measured=f"worst of 8 to 16 bits at epoch 45: {max(ends.values()):.3g}",
             expected="< 1e-12",

@@ -6,7 +6,7 @@ features, 1000 samples): gradient norm against epochs.
     python launch.py --experiment=halp_regression
 
 Expected (data noise 1, alpha 5e-4, T = 2N, batch 1, 50 outer epochs): LP-SGD and LP-SVRG stall
-at about 45 with 8 bits and at 0.6 and 0.2 with 16; SGD at 0.46; SVRG in float64 ends at
+at 45 and 50 with 8 bits and at 0.6 and 0.2 with 16; SGD at 0.46; SVRG in float64 ends at
 2e-12; HALP ends at 2e-14 with 8 bits as with 16.
 """
 

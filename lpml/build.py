@@ -83,8 +83,10 @@ def build(
         raise ConfigError(f"config.{section}: {name} needs a value for {', '.join(missing)}")
     try:
         return function(**arguments)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, MemoryError) as error:
         where = f"config.{section}" + (f" ({name})" if name != section else "")
+        if isinstance(error, MemoryError):
+            raise ConfigError(f"{where} needs more memory than there is") from error
         raise ConfigError(f"{where}: {error}") from error
 
 

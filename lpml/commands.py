@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import inspect
 import json
 import os
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from lpml.build import ConfigError, suggestion
 from lpml.config import as_plain
 from lpml.data import DataError
 from lpml.sweep import run_experiment
-from lpml.training.assemble import assemble, check_sections
+from lpml.training.assemble import assemble, check_sections, families
 from lpml.training.checkpoint import CheckpointMismatch
 from lpml.training.loop import RunFailed, Stopped
 from lpml.training.run import enable_compile_cache, train
@@ -124,11 +125,19 @@ def experiment(name: str, size: str, workdir: str | None) -> int:
 
 
 def list_all() -> int:
-    """Prints the configs and the experiments with their one-line claims."""
+    """Prints configs and experiments with their claims, and what a config's sections take."""
     for title, found in (("configs", configs()), ("experiments", experiments())):
         print(f"{title}:")
         for name, claim in sorted(found.items()):
             print(f"  {name:<20} {claim}")
+    for section, functions in families().items():
+        print(f"config.{section}:")
+        for name, function in sorted(functions.items()):
+            words = [
+                str(p).partition(":")[0] + ("" if p.default is p.empty else f"={p.default!r}")
+                for p in inspect.signature(function).parameters.values()
+            ]
+            print(f"  {name}({', '.join(words)})")
     return 0
 
 

@@ -47,4 +47,5 @@ def lenet5(
     References:
       LeCun et al., Gradient-based learning applied to document recognition, 1998.
     """
-    return Supervised(LeNet5(classes, tuple(widths), dtype), softmax_cross_entropy, l2=l2)
+    module = LeNet5(classes, tuple(widths), dtype)
+    return Supervised(module, softmax_cross_entropy, l2=l2, heavy=True)

@@ -24,8 +24,12 @@ class Linear(nn.Module):
         )(x)
 
 
-def linear_regression(*, l2: float = 0.0, dtype: str = "float32") -> Supervised:
+def linear_regression(
+    *, classes: int | None = None, l2: float = 0.0, dtype: str = "float32"
+) -> Supervised:
     """Least squares: mean of (x . w - y)^2, plus (l2 / 2) ||w||^2; starts at w = 0."""
+    if classes is not None:
+        raise ValueError(f"the data set has {classes} classes, so it needs a classifier")
     return Supervised(Linear(1, dtype), squared_error, l2=l2, linear=True)
 
 

@@ -25,12 +25,15 @@ class Supervised:
       l2: factor of the L2 term, >= 0; part of the objective, so it is in every gradient, full
         or not, and in the reported loss.
       linear: the outputs are linear in the parameters; `gradient_difference` is exact then.
+      heavy: a step takes a millisecond or more. Steps are then dispatched one by one: within a
+        loop XLA's CPU compiler makes convolutions about four times slower (LeNet-5, batch 100).
     """
 
     module: nn.Module
     loss: Loss
     l2: float = 0.0
     linear: bool = False
+    heavy: bool = False
 
     def __post_init__(self):
         if self.l2 < 0:

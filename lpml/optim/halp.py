@@ -21,6 +21,7 @@ from lpml.optim.bit_centering import (
 from lpml.optim.periodic import (
     PeriodicTransformation,
     Refreshed,
+    check_learning_rate,
     learning_rate_at,
     periodic,
     require_key,
@@ -110,6 +111,7 @@ def halp(
     """
     if scale not in SCALES:
         raise ValueError(f"scale {scale!r} does not exist; choose from {', '.join(SCALES)}")
+    check_learning_rate(learning_rate)
     check_mu(mu)
     check_mode(rounding)
     check_option(option)

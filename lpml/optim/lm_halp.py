@@ -19,7 +19,13 @@ from lpml.optim.bit_centering import (
     report,
     spacing,
 )
-from lpml.optim.periodic import PeriodicTransformation, Refreshed, periodic, require_key
+from lpml.optim.periodic import (
+    PeriodicTransformation,
+    Refreshed,
+    check_learning_rate,
+    periodic,
+    require_key,
+)
 from lpml.optim.svrg import not_yet_known
 
 
@@ -88,12 +94,16 @@ def lm_halp(
         raise ValueError(f"bits = {bits} and input_bits = {input_bits} must be 4 to 16")
     if not 0 <= learning_rate * l2 < 1:
         raise ValueError(f"learning_rate * l2 = {learning_rate * l2} must be 0 to 1")
+    check_learning_rate(learning_rate)
     check_mu(mu)
     words = _Words(bits, input_bits)
     code = Fixed(1.0, bits)
 
     def init(params):
-        (leaf,) = jax.tree.leaves(params)
+        leaves = jax.tree.leaves(params)
+        if len(leaves) != 1 or leaves[0].ndim != 2:
+            raise ValueError("lm_halp trains linear models without bias: one (d, K) matrix")
+        (leaf,) = leaves
         anchor = as_anchor(params)
         wide = Fixed(1.0, 2 * bits).code_dtype
         return LMHALPState(

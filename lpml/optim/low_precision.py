@@ -6,7 +6,7 @@ import jax
 import optax
 
 from lpml.formats import Fixed, check_mode
-from lpml.optim.periodic import PeriodicTransformation, require_key
+from lpml.optim.periodic import PeriodicTransformation, check_learning_rate, require_key
 from lpml.optim.svrg import svrg
 
 
@@ -69,6 +69,7 @@ def sgd(
     learning_rate: optax.ScalarOrSchedule, *, weight_decay: float = 0.0
 ) -> optax.GradientTransformationExtraArgs:
     """Plain stochastic gradient descent: w - alpha (grad + weight_decay w)."""
+    check_learning_rate(learning_rate)
     chain = optax.chain(optax.add_decayed_weights(weight_decay), optax.sgd(learning_rate))
     return optax.with_extra_args_support(chain)
 

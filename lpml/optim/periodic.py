@@ -90,6 +90,12 @@ def learning_rate_at(learning_rate: optax.ScalarOrSchedule, count: jax.Array) ->
     return jnp.asarray(learning_rate(count) if callable(learning_rate) else learning_rate)
 
 
+def check_learning_rate(learning_rate: optax.ScalarOrSchedule) -> None:
+    """Raises ValueError where the rate is a number that is not positive."""
+    if isinstance(learning_rate, (int, float)) and not learning_rate > 0:
+        raise ValueError(f"learning_rate = {learning_rate} must be positive")
+
+
 def require_key(key: jax.Array | None, what: str) -> jax.Array:
     """The PRNG key, or a ValueError that says who wanted it."""
     if key is None:

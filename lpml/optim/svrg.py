@@ -9,6 +9,7 @@ import optax
 from lpml.optim.periodic import (
     PeriodicTransformation,
     Refreshed,
+    check_learning_rate,
     learning_rate_at,
     periodic,
     require_key,
@@ -56,6 +57,7 @@ def svrg(
       Johnson and Zhang, Accelerating stochastic gradient descent using predictive variance
       reduction, NIPS 2013, figure 1.
     """
+    check_learning_rate(learning_rate)
     check_option(option)
 
     def init(params):

@@ -11,6 +11,7 @@ from typing import Any
 from lpml.runs import Point, Run, Verdict, read_run
 from lpml.sweep.serial import run_points
 from lpml.training.events import EventWriter
+from lpml.training.loop import RunFailed
 
 DPI = 130
 
@@ -33,14 +34,25 @@ def run_experiment(
       folder: the experiment's folder; points run in `folder/<point name>`.
       size: `"tiny"`, `"default"` or `"paper"`.
       should_stop: True saves the run under way and raises `Stopped`.
+
+    Raises:
+      RunFailed: runs failed; all are named, and `results.csv` holds those that did not.
     """
     points = module.runs(size)
-    run_points(points, folder, should_stop=should_stop)
-    finished = {point.name: read_run(os.path.join(folder, point.name)) for point in points}
-    data = module.load(finished)
+    outcomes = run_points(points, folder, should_stop=should_stop)
+    runs = {point.name: read_run(os.path.join(folder, point.name)) for point in points}
+    rows = table(points, runs)
+    failed = [f"{o.point.name}: {o.failure}" for o in outcomes if o.failure is not None]
+    if failed:
+        _write_csv(folder, rows)
+        raise RunFailed(
+            f"{len(failed)} of {len(points)} runs failed ({'; '.join(failed)}), so there is no "
+            f"verdict; {folder}/results.csv has the rest, and the same command tries them again"
+        )
+    data = module.load(runs)
     pictures = {name: to_png(figure) for name, figure in module.draw(data).items()}
     verdicts = module.check(data, size)
-    publish(folder, pictures, table(points, finished), verdicts, size=size)
+    publish(folder, pictures, rows, verdicts, size=size)
     return verdicts
 
 
@@ -55,12 +67,7 @@ def publish(
     """Writes an experiment's results into its folder, each file whole or not at all."""
     for name, png in pictures.items():
         _replace(os.path.join(folder, f"{name}.png"), png)
-    buffer = io.StringIO()
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    writer = csv.DictWriter(buffer, columns)
-    writer.writeheader()
-    writer.writerows(rows)
-    _replace(os.path.join(folder, "results.csv"), buffer.getvalue().encode())
+    _write_csv(folder, rows)
     records = [{**verdict._asdict(), "size": size} for verdict in verdicts]
     _replace(os.path.join(folder, "verdict.json"), json.dumps(records, indent=2).encode())
     for old in os.listdir(folder):
@@ -104,6 +111,15 @@ def as_markdown(verdicts: Sequence[Verdict]) -> str:
         f"{', '.join(map(str, v.seeds))} |"
         for v in verdicts
     )
+
+
+def _write_csv(folder, rows):
+    buffer = io.StringIO()
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.DictWriter(buffer, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    _replace(os.path.join(folder, "results.csv"), buffer.getvalue().encode())
 
 
 def to_png(figure: Any) -> bytes:

@@ -167,7 +167,8 @@ def training(
 
 def _check_classes(name, model_choices, dataset):
     function = model_choices.get(name)
-    if function and "classes" in inspect.signature(function).parameters and not dataset.classes:
+    wanted = function and inspect.signature(function).parameters.get("classes")
+    if wanted and wanted.default is wanted.empty and not dataset.classes:
         raise ConfigError(
             f"config.model.name = {name!r} is a classifier, but the data set is a regression; "
             "choose a data set with classes or the model 'linear_regression'"
@@ -179,9 +180,9 @@ def _check_shapes(program, config):
     try:
         jax.eval_shape(lambda: program.init(0))
     except (TypeError, ValueError, ZeroDivisionError, FlaxError) as error:
-        shape = program.train["x"].shape[1:]
+        names = [config[section]["name"] for section in ("model", "optim", "data")]
         reason = str(error).splitlines()[0]
         raise ConfigError(
-            f"config.model ({config['model']['name']}) cannot take the inputs of "
-            f"{config['data']['name']}, of shape {shape}: {reason}"
+            f"config.model ({names[0]}) does not go with config.optim ({names[1]}) or "
+            f"config.data ({names[2]}, inputs {program.train['x'].shape[1:]}): {reason}"
         ) from error

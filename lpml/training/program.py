@@ -95,6 +95,7 @@ class Program:
         self.test = None if dataset.test is None else jax.device_put(dataset.test)
         step = make_step(model, with_grad_norm=objective == "batch")
         self._run = jax.jit(_many_steps(step), donate_argnums=0)
+        self._run_one = jax.jit(_one_step(step), donate_argnums=0)
         refresh = make_refresh(model, batch_size=full_batch_size)
         self._refresh = jax.jit(
             lambda carry, data: carry.replace(state=refresh(carry.state, data)),
@@ -137,8 +138,12 @@ class Program:
         return self._refresh(carry, self.train)
 
     def run(self, carry: Carry, start: int, count: int) -> Carry:
-        """`count` steps from step `start`; at most `batches.rows`; stops at a bad loss."""
+        """`count` steps from step `start`, at most `batches.rows`; a bad loss is marked."""
         indices = self.batches.indices(start, count)
+        if self.model.heavy:
+            for index in jnp.asarray(indices[:count]):
+                carry = self._run_one(carry, self.train, index)
+            return carry
         return self._run(carry, self.train, indices, np.int32(count))
 
     def measure(self, carry: Carry) -> tuple[Carry, dict[str, float]]:
@@ -168,8 +173,26 @@ def _gather(data: dict[str, jax.Array], index: jax.Array) -> dict[str, jax.Array
     return {"index": index, **{k: v[index] for k, v in data.items()}}
 
 
+def _one_step(step: Step) -> Callable[..., Carry]:
+    """`(carry, data, index) -> carry`: a step on the samples of `index`, and its metrics."""
+
+    def run(carry, data, index):
+        at = carry.state.step
+        state, metrics = step(carry.state, _gather(data, index))
+        bad = (carry.bad_step < 0) & ~jnp.isfinite(metrics["batch_loss"])
+        return Carry(
+            state=state,
+            sums=jax.tree.map(jnp.add, carry.sums, metrics),
+            count=carry.count + 1,
+            bad_step=jnp.where(bad, at, carry.bad_step),
+        )
+
+    return run
+
+
 def _many_steps(step: Step) -> Callable[..., Carry]:
     """A loop of a traced number of steps: one compiled program for every chunk length."""
+    one_step = _one_step(step)
 
     def run(carry, data, indices, count):
         def going(loop):
@@ -178,16 +201,7 @@ def _many_steps(step: Step) -> Callable[..., Carry]:
 
         def body(loop):
             i, carry = loop
-            at = carry.state.step
-            state, metrics = step(carry.state, _gather(data, indices[i]))
-            bad = ~jnp.isfinite(metrics["batch_loss"])
-            carry = Carry(
-                state=state,
-                sums=jax.tree.map(jnp.add, carry.sums, metrics),
-                count=carry.count + 1,
-                bad_step=jnp.where(bad, at, carry.bad_step),
-            )
-            return i + 1, carry
+            return i + 1, one_step(carry, data, indices[i])
 
         return jax.lax.while_loop(going, body, (jnp.zeros_like(count), carry))[1]
 

@@ -71,6 +71,7 @@ def _train_in(folder, config, program, schedule, label, hparams, should_stop):
     carry = program.init(config["seed"])
     restored = checkpoints.restore(carry)
     start = 0
+    resumed = folder.metrics_file.exists()
     if restored is not None:
         start, carry = restored
     write_json(folder.environment_file, describe())
@@ -83,7 +84,7 @@ def _train_in(folder, config, program, schedule, label, hparams, should_stop):
             ) from error
         if restored is not None:
             LOG.info("%s resumes at step %d of %d", folder.path, start, schedule.steps)
-        _announce(events, config, hparams, start)
+        _announce(events, config, hparams, start, resumed)
         progress = Progress(schedule.steps, start=start, label=label)
         outputs = Outputs(checkpoints, log, events, progress)
         try:
@@ -105,9 +106,9 @@ def _train_in(folder, config, program, schedule, label, hparams, should_stop):
     return rows[-1]
 
 
-def _announce(events, config, hparams, start):
-    if start:
-        events.restart(start)
+def _announce(events, config, hparams, start, resumed):
+    if resumed:
+        events.restart(start if start else -1)  # -1: nothing of the killed run stays
     text = json.dumps(config, indent=2, default=str)
     events.text("config", "\n".join("    " + line for line in text.splitlines()))
     events.hparams(hparams)
@@ -117,7 +118,7 @@ def _hparams(config, further):
     """What TensorBoard's HPARAMS table shows: short, because it cuts long lists."""
     usual = ("seed", "precision", "data.name", "model.name", *further)
     return {
-        key: value
+        key: value if isinstance(value, (bool, int, float, str)) else str(value)
         for key, value in flatten(config).items()
         if value is not None and (key in usual or key.startswith("optim."))
     }

@@ -101,6 +101,7 @@ class RunFolder:
     def _refuse_foreign_files(self) -> None:
         foreign = sorted(p.name for p in self.path.iterdir() if not p.name.startswith("."))
         if foreign:
+            (self.path / ".lock").unlink(missing_ok=True)  # leave a stranger's folder as it was
             raise self._conflict(
                 f"holds {foreign[0]} but no config.json, so it is no run folder"
             )
