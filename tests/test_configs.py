@@ -5,7 +5,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import jax
@@ -61,24 +60,20 @@ def test_there_are_configs():
     assert FILES
 
 
-def test_all_load_in_well_under_a_second_and_without_jax():
+def test_all_load_without_jax():
     script = (
-        "import sys, time, runpy\n"
+        "import sys, runpy\n"
         "import ml_collections\n"
-        "started = time.perf_counter()\n"
         f"for file in {list(FILES.values())!r}:\n"
         "    for variant in ('tiny', 'paper', ''):\n"
         "        runpy.run_path(file)['get_config'](variant)\n"
-        "print(time.perf_counter() - started)\n"
         "print([m for m in ('jax', 'lpml', 'numpy.random', 'flax', 'sklearn')"
         " if m in sys.modules])\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    seconds, heavy = done.stdout.split("\n")[:2]
-    assert float(seconds) < 0.5 * len(FILES)
-    assert heavy == "[]"
+    assert done.stdout.strip() == "[]"
 
 
 @every_config
@@ -158,9 +153,7 @@ def test_an_unknown_name_is_refused_with_the_list(name, family):
 @every_tiny_form
 def test_the_tiny_form_trains_to_the_end(form, tmp_path):
     config, folder = tiny(form), tmp_path / "run"
-    started = time.perf_counter()
     final = train(config, str(folder))
-    assert time.perf_counter() - started < 60
     steps = config["train"]["steps"]
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     due = range(0, steps + 1, config["train"]["log_every"])

@@ -7,7 +7,6 @@ import pty
 import re
 import shutil
 import subprocess
-import time
 
 import pytest
 from launching import ROOT, TINY, here, run, start
@@ -197,10 +196,8 @@ def test_an_experiment_ends_with_picture_table_and_verdicts(figure):
 def test_an_experiment_again_skips_its_finished_runs(figure, monkeypatch, capsys):
     folder, first = figure
     before = {path: stat for path, stat in contents(folder).items() if path.parent != folder}
-    started = time.perf_counter()
     flags = ("--experiment=halp_logistic", "--size=tiny", f"--workdir={folder}")
     assert here(monkeypatch, *flags) == 0
-    assert time.perf_counter() - started < 5
     assert capsys.readouterr().out == first.stdout
     after = {path: stat for path, stat in contents(folder).items() if path.parent != folder}
     assert after == before

@@ -75,7 +75,8 @@ class Program:
       dataset: numpy arrays; moved to the device once.
       batches: the order of the samples.
       objective: `"full"`: `loss` and `grad_norm` are measured over the whole training set at
-        every line of the log; `"batch"`: they are means over the steps since the last line.
+        every line of the log; `"batch"`: they are means over the steps since the last line
+        (at step 0, of the first samples).
       full_batch_size: samples at a time in passes over the data.
     """
 
@@ -108,6 +109,7 @@ class Program:
             for with_gradient in (False, True)
         }
         self._step = step
+        self._first = {k: v[: batches.batch_size] for k, v in self.train.items()}
 
     @property
     def refresh_every(self) -> int | None:
@@ -155,6 +157,8 @@ class Program:
             numbers: dict[str, Any] = dict(self._evaluate[True](carry.state, self.train))
         else:
             numbers = {k.removeprefix("batch_"): v for k, v in means.items()}
+            if not steps:  # nothing to take a mean of yet: the first samples stand for it
+                numbers = dict(self._evaluate[True](carry.state, self._first))
             means = {}
         if self.test is not None:
             test = self._evaluate[False](carry.state, self.test)
