@@ -92,7 +92,7 @@ def lm_halp(
         raise ValueError("lm_halp needs inputs on an integer grid: set data.input_bits")
     if not (4 <= bits <= 16 and 4 <= input_bits <= 16):
         raise ValueError(f"bits = {bits} and input_bits = {input_bits} must be 4 to 16")
-    if not 0 <= learning_rate * l2 < 1:
+    if isinstance(learning_rate, (int, float)) and not 0 <= learning_rate * l2 < 1:
         raise ValueError(f"learning_rate * l2 = {learning_rate * l2} must be 0 to 1")
     check_learning_rate(learning_rate)
     check_mu(mu)
@@ -212,7 +212,7 @@ class _Words:
     def scaled(self, z: jax.Array, factor: float, key: jax.Array) -> jax.Array:
         """factor * z in units of s_g, by a product with an integer and a rounding shift."""
         low = 30 - self.bits - self.shift  # what fits above a code in 31 bits
-        multiplier = round(factor * 2 ** (self.shift + low))
+        multiplier = jnp.round(factor * 2.0 ** (self.shift + low)).astype(jnp.int32)
         return _shift_right(z.astype(jnp.int32) * multiplier, low, key)
 
     def subtract(

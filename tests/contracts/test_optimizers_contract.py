@@ -36,9 +36,8 @@ ROSENBROCK: dict[str, dict[str, Any]] = {
     "halp": dict(bits=16, mu=0.02),
 }
 LINEAR_ONLY = {"lm_halp": "takes linear models only: its step needs inputs and outputs"}
-NO_SELF_REFRESH = {
-    "lm_halp": "its refresh needs outputs_fn, which update does not hand on to it"
-}
+# Integer words have widths known to the compiler.
+STATIC = {"lm_halp": {"bits", "input_bits", "l2"}}
 NO_ACCUMULATION = dict.fromkeys(
     ("svrg", "lp_svrg", "halp", "lm_halp"),
     "compares the mean gradient of many batches with grad_fn of the last one",
@@ -89,24 +88,19 @@ def take_step(tx, problem, params, state, step, *, by_hand=True):
     key = jax.random.fold_in(jax.random.key(5), step)
     index = jax.random.randint(key, (4,), 0, 16)
     batch = {"index": index, **{k: v[index] for k, v in problem.data.items()}}
-    full_grad_fn = jax.grad(lambda at: problem.objective(at, problem.data))
+    over_all = {
+        "full_grad_fn": jax.grad(lambda at: problem.objective(at, problem.data)),
+        "outputs_fn": lambda at: problem.data["x"] @ at["w"],
+    }
     extra = {}
     if isinstance(tx, PeriodicTransformation) and by_hand:
         params, state = jax.lax.cond(
             step % tx.every == 0,
-            lambda: tuple(
-                tx.refresh(
-                    state,
-                    params,
-                    full_grad_fn=full_grad_fn,
-                    outputs_fn=lambda at: problem.data["x"] @ at["w"],
-                    key=key,
-                )
-            ),
+            lambda: tuple(tx.refresh(state, params, key=key, **over_all)),
             lambda: (params, state),
         )
     else:
-        extra["full_grad_fn"] = full_grad_fn
+        extra = over_all
     value, grads = jax.value_and_grad(problem.objective)(params, batch)
     updates, state = optax.with_extra_args_support(tx).update(
         grads,
@@ -238,20 +232,7 @@ def test_several_leaves_move(name):
     assert params["b"] != 0
 
 
-def waiting(reasons):
-    """All optimizers; those with a reason must fail, so that a mended one is noticed."""
-    return pytest.mark.parametrize(
-        "name",
-        [
-            pytest.param(name, marks=pytest.mark.xfail(reason=reasons[name]))
-            if name in reasons
-            else name
-            for name in sorted(OPTIMIZERS)
-        ],
-    )
-
-
-@waiting(NO_SELF_REFRESH)
+@every_optimizer
 def test_works_in_a_chain_and_refreshes_by_itself_there(name):
     problem, tx = least_squares(), make(name)
     alone, _ = train(tx, problem, 3 * EPOCH)
@@ -259,9 +240,9 @@ def test_works_in_a_chain_and_refreshes_by_itself_there(name):
     np.testing.assert_allclose(chained["w"], alone["w"], atol=1e-6)
 
 
-@waiting(NO_SELF_REFRESH)
+@every_optimizer
 def test_the_learning_rate_can_be_injected(name):
-    fixed = set(ARGUMENTS[name]) - {"learning_rate"}
+    fixed = set(ARGUMENTS[name]) - {"learning_rate"} | STATIC.get(name, set())
     tx = optax.inject_hyperparams(OPTIMIZERS[name], static_args=fixed)(**ARGUMENTS[name])
     problem = least_squares()
     params, state = train(tx, problem, 3 * EPOCH)
