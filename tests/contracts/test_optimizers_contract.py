@@ -141,7 +141,7 @@ def same(left, right):
 def test_every_optimizer_has_arguments_in_this_file():
     missing = sorted(set(OPTIMIZERS) - set(ARGUMENTS))
     assert not missing, f"add arguments of {', '.join(missing)} to ARGUMENTS of {__file__}"
-    for table in (ARGUMENTS, ROSENBROCK, LINEAR_ONLY, NO_SELF_REFRESH, NO_ACCUMULATION):
+    for table in (ARGUMENTS, ROSENBROCK, LINEAR_ONLY, STATIC, NO_ACCUMULATION):
         assert set(table) <= set(OPTIMIZERS)
     assert set(ROSENBROCK) | set(LINEAR_ONLY) == set(OPTIMIZERS)
 
