@@ -39,7 +39,7 @@ def test_results_are_written_as_scripts_expect_them(tmp_path):
     assert record["claim"] == "it fell"
     assert record["seeds"] == [1]
     assert record["size"] == "tiny"
-    (row,) = csv.DictReader((tmp_path / "results.csv").open())
+    (row,) = csv.DictReader((tmp_path / "results.csv").read_text().splitlines())
     assert row["run"] == "good"
     assert row["optim.name"] == "sgd"
     assert float(row["grad_norm"]) < 1
@@ -53,6 +53,9 @@ def test_a_failed_point_is_named_and_the_others_are_kept(tmp_path):
     message = str(caught.value)
     assert message.startswith("1 of 2 runs failed (wild: loss is not finite at step ")
     assert not (tmp_path / "verdict.json").exists()
-    rows = {row["run"]: row for row in csv.DictReader((tmp_path / "results.csv").open())}
+    rows = {
+        row["run"]: row
+        for row in csv.DictReader((tmp_path / "results.csv").read_text().splitlines())
+    }
     assert rows["good"]["finished"] == "True"
     assert rows["wild"]["finished"] == "False"
