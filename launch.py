@@ -169,7 +169,7 @@ def dispatch(settings: flags.FlagValues, path: str | None) -> int:
         return commands.experiment(settings.experiment, settings.size, settings.workdir)
     if settings.dry_run:
         return commands.dry_run(settings.config)
-    overrides = settings["config"].override_values
+    overrides = config_flags.get_override_values(settings["config"])
     return commands.run(settings.config, str(path), overrides, settings.workdir)
 
 

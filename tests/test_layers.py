@@ -50,17 +50,20 @@ FOREIGN_TO = {
 
 
 def tracked(*patterns):
-    """Files git knows or would know (no ignored ones)."""
+    """Files git knows or would know (no ignored ones); without a checkout, all but hidden ones."""
     listing = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", *patterns],
         cwd=ROOT,
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
-    return [
-        ROOT / name for name in listing.stdout.split("\n") if name and (ROOT / name).exists()
-    ]
+    if listing.returncode == 0:
+        names = [name for name in listing.stdout.split("\n") if name]
+        return [ROOT / name for name in names if (ROOT / name).exists()]
+    found = [path for pattern in patterns or ("*",) for path in ROOT.rglob(pattern)]
+    places = [(path, path.relative_to(ROOT).parts) for path in found if path.is_file()]
+    return [p for p, parts in places if not parts[0].startswith(".") and parts[0] != "runs"]
 
 
 def module_name(path):
