@@ -50,7 +50,7 @@ FOREIGN_TO = {
 
 
 def tracked(*patterns):
-    """Files git knows or would know (no ignored ones); without a checkout, all but hidden ones."""
+    """Files git knows or would know; without a git checkout, all but hidden ones."""
     listing = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", *patterns],
         cwd=ROOT,
