@@ -9,7 +9,8 @@ Shows: 8-bit HALP reaches the optimum of a regularised classifier; LP-SGD and LP
 
 The default is scikit-learn's digits (1500 images of 64 pixels); `paper` is MNIST (60 000 of
 784), whose four IDX files lie in DATA/mnist. Expected: see experiments/halp_logistic.py.
-Variants: a size (tiny, default, paper) and a method: halp, svrg, lp_svrg, lp_sgd, sgd.
+Variants: a size (tiny, default, paper) and a method: halp, lm_halp, svrg,
+lp_svrg, lp_sgd, sgd.
 """
 
 from ml_collections import ConfigDict

@@ -10,7 +10,7 @@ mini-batches of an epoch (`train.objective = "batch"`), `test_*` are measured af
     python launch.py --config=configs/lenet.py:paper --config.data.dir=DATA   (DATA/mnist)
 
 Expected: of sgd, 98.6 % of the test digits right after 20 epochs, 98.8 % of MNIST's after 10.
-Takes 20 s on a laptop CPU; MNIST 2 minutes. Variants: a size (tiny, default, paper)
+Takes 12 s on two CPU cores; MNIST 2 minutes. Variants: a size (tiny, default, paper)
 and a method: sgd, halp, svrg, lp_svrg, lp_sgd.
 """
 

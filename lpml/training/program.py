@@ -109,7 +109,6 @@ class Program:
             for with_gradient in (False, True)
         }
         self._step = step
-        self._first = {k: v[: batches.batch_size] for k, v in self.train.items()}
 
     @property
     def refresh_every(self) -> int | None:
@@ -158,7 +157,7 @@ class Program:
         else:
             numbers = {k.removeprefix("batch_"): v for k, v in means.items()}
             if not steps:  # nothing to take a mean of yet: the first samples stand for it
-                numbers = dict(self._evaluate[True](carry.state, self._first))
+                numbers = dict(self._evaluate[True](carry.state, self.example_batch()))
             means = {}
         if self.test is not None:
             test = self._evaluate[False](carry.state, self.test)
