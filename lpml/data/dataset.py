@@ -33,11 +33,6 @@ class Dataset(NamedTuple):
         """Number of training samples N."""
         return len(self.train["x"])
 
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one sample's x."""
-        return self.train["x"].shape[1:]
-
 
 def quantize_inputs(dataset: Dataset, bits: int) -> Dataset:
     """Puts train x and test x on the symmetric fixed-point grid scale * j.

@@ -111,10 +111,6 @@ class Checkpoints:
         names = [entry.name for entry in self._directory.iterdir() if entry.is_dir()]
         return sorted(int(name) for name in names if name.isdecimal() and name.isascii())
 
-    def latest_step(self) -> int | None:
-        """Returns the highest step in the folder, readable or not, or None without one."""
-        return max(self.steps(), default=None)
-
     def _write(self, step: int, arrays: dict[str, Any], leaves: dict[str, Any]) -> None:
         place = self._directory / _WRITING
         shutil.rmtree(place, ignore_errors=True)

@@ -22,7 +22,12 @@ def test_regression_is_that_of_scikit_learn(noise):
     got = data.synthetic_regression(noise=noise)
     np.testing.assert_array_equal(got.train["x"], x)
     np.testing.assert_array_equal(got.train["y"], y)
-    assert (got.size, got.input_shape, got.test, got.classes) == (1000, (100,), None, None)
+    assert (got.size, got.train["x"].shape[1:], got.test, got.classes) == (
+        1000,
+        (100,),
+        None,
+        None,
+    )
     assert got.input_scale is None
 
 
