@@ -2,12 +2,14 @@
 
 import dataclasses
 import operator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
 
+from lpml.formats.float_bits import magnitude, to_bits
+from lpml.formats.protocol import Elementwise
 from lpml.formats.rounding import round_to_integer
 
 MAX_BITS = 32
@@ -15,11 +17,12 @@ MAX_BITS = 32
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Fixed:
+class Fixed(Elementwise):
     """Two's complement fixed point: {scale * j : -2^(bits-1) <= j <= 2^(bits-1) - 1}.
 
     The range has one more negative than positive code (HALP, section 2: dom(delta, b)).
-    A value outside is rounded first and clamped then, so the result is on the grid.
+    A value outside is rounded first and clamped then, so the result is on the grid; so are
+    infinities. NaN has no code: `round` keeps it, `encode` gives 0.
 
     Args:
       scale: spacing of the grid, > 0; a scale of 0 leaves the single value 0. May be traced,
@@ -70,44 +73,6 @@ class Fixed:
         gap = jnp.maximum(1, top * (jnp.finfo(dtype).eps / 2))
         return -top, top - gap
 
-    def round(
-        self,
-        x: Float[Array, "*shape"],
-        mode: str = "nearest",
-        *,
-        key: jax.Array | None = None,
-        noise: Float[Array, "*shape"] | None = None,
-    ) -> Float[Array, "*shape"]:
-        """The value of the format that `x` is rounded to, in the dtype of `x`.
-
-        Args:
-          x: values to round; NaN stays NaN, infinities saturate.
-          mode: see `lpml.formats.round_to_integer`.
-          key: PRNG key of the stochastic mode.
-          noise: uniform numbers in [0, 1) in place of a key.
-        """
-        scale = jnp.asarray(self.scale, x.dtype)
-        codes = self._float_codes(x, mode, key, noise)
-        return codes * scale
-
-    def encode(
-        self,
-        x: Float[Array, "*shape"],
-        mode: str = "nearest",
-        *,
-        key: jax.Array | None = None,
-        noise: Float[Array, "*shape"] | None = None,
-    ) -> Int[Array, "*shape"]:
-        """Integer codes of `code_dtype`; arguments as in `round`. NaN gives 0."""
-        codes = self._float_codes(x, mode, key, noise)
-        return jnp.where(jnp.isnan(codes), 0, codes).astype(self.code_dtype)
-
-    def decode(
-        self, codes: Int[Array, "*shape"], dtype: jax.typing.DTypeLike = jnp.float32
-    ) -> Float[Array, "*shape"]:
-        """The values of integer codes, as floats of `dtype`."""
-        return codes.astype(dtype) * jnp.asarray(self.scale, dtype)
-
     def values(self) -> np.ndarray:
         """All values in ascending order, float64 of shape (2^bits,); static widths up to 16."""
         bits = self.static_bits
@@ -115,12 +80,52 @@ class Fixed:
             raise ValueError("values() lists formats of a known width of at most 16 bits")
         return np.arange(-(2 ** (bits - 1)), 2 ** (bits - 1)) * float(np.asarray(self.scale))
 
-    def _float_codes(self, x, mode, key, noise):
+    @property
+    def largest(self) -> Any:
+        """The largest value; a float where scale and width are known, else an array."""
+        return self._times_scale(2.0 ** (self.bits - 1) - 1)
+
+    @property
+    def smallest(self) -> Any:
+        """The smallest positive value: the spacing."""
+        return self._times_scale(1.0)
+
+    def _times_scale(self, code):
+        known = self.static_bits is not None and np.ndim(self.scale) == 0
+        if known and not isinstance(self.scale, jax.Array):
+            return code * float(np.asarray(self.scale))
+        return jnp.asarray(code, jnp.result_type(float)) * self.scale
+
+    def _range(self, dtype):
+        low, high = self.limits(dtype)
+        scale = jnp.asarray(self.scale, dtype)
+        return low * scale, high * scale
+
+    def _round(self, x, mode, bits):
+        values = self._float_codes(x, mode, bits) * jnp.asarray(self.scale, x.dtype)
+        # The choice keeps compilers from fusing this product with a sum that the caller
+        # takes next: the fused result would be no sum of values of the format.
+        return jnp.where(jnp.isnan(x), x, values)
+
+    def _encode(self, x, mode, bits):
+        codes = self._float_codes(x, mode, bits)
+        return jnp.where(jnp.isnan(codes), 0, codes)
+
+    def _decode(self, codes, dtype):
+        values = codes.astype(dtype) * jnp.asarray(self.scale, dtype)
+        return jnp.where(codes == 0, 0, values)  # as in _round
+
+    def _float_codes(self, x, mode, bits):
         scale = jnp.asarray(self.scale, x.dtype)
         steps = x / jnp.where(scale > 0, scale, 1)
         # x / scale can miss its integer by an ulp: values of the format must stay as they are
         whole = jnp.round(steps)
         steps = jnp.where(whole * scale == x, whole, steps)
+        if mode in ("away", "odd"):
+            # what the division flushed to zero is still no value of the format
+            lost = (steps == 0) & (magnitude(to_bits(x)) > 0)
+            tiny = jnp.copysign(jnp.finfo(x.dtype).tiny, x)
+            steps = jnp.where(lost, tiny, steps)
         steps = jnp.where((scale > 0) | jnp.isnan(x), steps, 0)
         low, high = self.limits(x.dtype)
-        return jnp.clip(round_to_integer(steps, mode, key=key, noise=noise), low, high)
+        return jnp.clip(round_to_integer(steps, mode, bits=bits), low, high)

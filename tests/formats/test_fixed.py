@@ -210,10 +210,10 @@ def test_spanning_puts_the_largest_code_on_the_radius(bits, in_x64):
     assert float(traced) == pytest.approx(float(fmt.scale), rel=1e-15)
 
 
-def test_given_noise_replaces_the_key():
+def test_given_bits_replace_the_key():
     x = jnp.array([1.25, 1.25, -1.25, -1.25])
-    noise = jnp.array([0.24, 0.26, 0.74, 0.76])
-    found = round_to_integer(x, "stochastic", noise=noise)
+    bits = jnp.array([0.24, 0.26, 0.74, 0.76]) * 2.0**32
+    found = round_to_integer(x, "stochastic", bits=bits.astype(jnp.uint32))
     np.testing.assert_array_equal(found, [2, 1, -1, -2])
 
 

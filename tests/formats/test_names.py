@@ -1,0 +1,44 @@
+"""Formats by name."""
+
+import re
+
+import pytest
+
+from lpml import formats
+from lpml.formats import Fixed, Minifloat, by_name
+
+
+@pytest.mark.parametrize(
+    ("name", "fmt"),
+    [
+        ("e4m3fn", formats.E4M3FN),
+        ("E4M3FN", formats.E4M3FN),
+        ("float8_e4m3fn", formats.E4M3FN),
+        ("e4m3", formats.E4M3),
+        ("e2m1", formats.E2M1),
+        ("float4_e2m1fn", formats.E2M1),
+        ("e2m3", Minifloat(2, 3, special="finite")),
+        ("bf16", formats.BFLOAT16),
+        ("float16", Minifloat(5, 10)),
+        ("e6m9", Minifloat(6, 9)),
+        ("fixed8", Fixed.spanning(1.0, 8)),
+        ("int4", Fixed(1.0, 4)),
+    ],
+)
+def test_names_stand_for_formats(name, fmt):
+    assert by_name(name) == fmt
+
+
+def test_every_listed_name_is_known():
+    for name in formats.names():
+        made = by_name(re.sub("<[^>]*>", "4", name))
+        assert isinstance(made, formats.Format)
+
+
+def test_an_unknown_name_is_refused_with_the_list():
+    with pytest.raises(ValueError, match=r"'e4m3x' does not exist; known are e4m3fn, .*int"):
+        by_name("e4m3x")
+    with pytest.raises(ValueError, match="exponent_bits = 9"):
+        by_name("e9m1")
+    with pytest.raises(ValueError, match="bits = 64"):
+        by_name("int64")
