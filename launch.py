@@ -5,12 +5,17 @@ Run one training from a config file, change any field of it, or reproduce a figu
   python launch.py --config=configs/halp_regression.py --config.optim.bits=6 --workdir=runs/b6
   python launch.py --config=configs/halp_regression.py:tiny       (a run of seconds)
   python launch.py --config=configs/halp_regression.py --dry_run  (show, do not train)
+  python launch.py --config=configs/halp_regression.py --sweep    (the runs of its sweep())
+  python launch.py --config=configs/halp_regression.py --axis=optim.bits=4,8 --axis=seed=0:3
+  python launch.py --config=... --tune --trials=30 --axis='optim.learning_rate=log(1e-4,1,9)'
   python launch.py --experiment=halp_regression                   (a paper's figure)
   python launch.py --list                                         (what there is)
   tensorboard --logdir runs                                       (compare runs)
 
 The word after the colon is a variant: a size (tiny, default, paper) and, where a config names
 them, a method. A run is a folder; launched again it resumes, or says that it is finished.
+A sweep is a folder of runs: several axes make a product, 'optim.bits=4,8 & optim.mu=2.0,4.0' a
+pair; values may be 0:5, log(1e-4,1e-1,7) or linear(0,1,5), and the axis `variant` has methods.
 Ctrl-C and SIGTERM save the state first. Exit codes: 0 done, 1 failed, 2 wrong usage.
 """
 
@@ -24,16 +29,23 @@ from ml_collections import ConfigDict, config_flags
 from ml_collections.config_flags import config_path
 
 from lpml import commands
-from lpml.build import ConfigError, in_words
-from lpml.config import check_key, load
+from lpml.build import ConfigError
+from lpml.config import check_key, load, wrong_type
 
+# The flags of a run by several processes.
+TOGETHER = ("coordinator", "num_processes", "process_id", "wait_s")
+ENGINE = commands.EngineSettings._fields
 # The commands, and the further flags that each of them reads.
 COMMANDS = {
     "list": (),
     "book": ("workdir",),
-    "experiment": ("workdir", "size"),
-    "config": ("workdir", "dry_run"),
+    "experiment": ("workdir", "size", *ENGINE),
+    "config": ("workdir", "dry_run", *TOGETHER),
+    "sweep": ("workdir", "dry_run", "sweep", "axis", "metric", "shard", *ENGINE),
+    "tune": ("workdir", "axis", "metric", "trials"),
 }
+FURTHER = tuple(dict.fromkeys(name for names in COMMANDS.values() for name in names))
+SIZES = ["tiny", "default", "paper"]
 
 
 def define_flags(config: ConfigDict | None, argv: list[str]) -> flags.FlagValues:
@@ -47,12 +59,39 @@ def define_flags(config: ConfigDict | None, argv: list[str]) -> flags.FlagValues
     for name, text in (
         ("workdir", "folder of the run (default: runs/ and its name)"),
         ("experiment", "figure to reproduce: runs, picture, verdicts"),
+        ("metric", "final metric that a sweep's settings are compared by"),
+        ("shard", "i/n: run the i-th of n parts of a sweep, counted from 1"),
+        ("address", "of a running Ray cluster; implies --engine=ray"),
+        ("coordinator", "HOST:PORT where process 0 of several waits"),
+        ("devices", "GPUs that worker processes share, 0,1 (default: all)"),
     ):
         flags.DEFINE_string(name, None, text, settings)
-    sizes = ["tiny", "default", "paper"]
-    flags.DEFINE_enum("size", "default", sizes, "of the experiment", settings)
     for name, text in (
-        ("dry_run", "show config, parameters, a batch, the steps; stop"),
+        ("jobs", "worker processes of a sweep; implies --engine=processes"),
+        ("chunk", "most points in one vectorised program (default: what fits in memory)"),
+        ("num_processes", "how many processes make the run"),
+        ("process_id", "which of them this is, from 0"),
+        ("retries", "how often Ray tries a point again whose node died (default 3)"),
+        ("trials", "how many trials a study has in the end, earlier launches included"),
+    ):
+        flags.DEFINE_integer(name, None, text, flag_values=settings)
+    for name, text in (
+        ("cpus_per_point", "CPU cores that Ray keeps for a point (default 1)"),
+        ("gpus_per_point", "GPUs that Ray keeps for a point (default 0)"),
+        ("memory_fraction", "of a GPU for each worker process (default: an equal share)"),
+    ):
+        flags.DEFINE_float(name, None, text, flag_values=settings)
+    wait = "seconds to wait for the other processes"
+    flags.DEFINE_float("wait_s", 60.0, wait, flag_values=settings)
+    text = "an axis of a sweep, key=value,value; several make a product"
+    flags.DEFINE_multi_string("axis", None, text, settings)
+    flags.DEFINE_enum("size", "default", SIZES, "of the experiment", settings)
+    text = "what runs the points of a sweep or an experiment"
+    flags.DEFINE_enum("engine", None, commands.ENGINES, text, settings)
+    for name, text in (
+        ("sweep", "run all points of the config's sweep()"),
+        ("tune", "search the axes with Optuna"),
+        ("dry_run", "show config, parameters, a batch, the steps, or the points; stop"),
         ("list", "list configs and experiments"),
         ("book", "write docs/REPRODUCTION.md from finished experiments"),
         ("debug", "show tracebacks"),
@@ -132,13 +171,10 @@ def _wrong_value(error, overrides, config):
     for arg in overrides:
         if str(error).startswith(f"flag {arg}: "):
             key, _, value = arg.partition(".")[2].partition("=")
-            kind = config_path.get_type(key, config)
-            wanted = (
-                "a dict in Python's words, {'name': ..., 'flag': False}"
-                if kind is ConfigDict
-                else in_words(kind)
-            )
-            return f"config.{key} = {value} must be {wanted}"
+            return wrong_type(key, value, config_path.get_type(key, config))
+    flag, _, what = str(error).removeprefix("flag ").partition(": ")
+    if what.startswith(("invalid literal", "could not convert")):
+        return f"{flag} must be a number"
     return str(error)
 
 
@@ -147,31 +183,81 @@ def dispatch(settings: flags.FlagValues, path: str | None) -> int:
     given = [
         name
         for name in settings
-        if settings[name].present and settings[name].value not in (None, False)
+        if settings[name].present
+        and settings[name].value is not None
+        and settings[name].value is not False
     ]
-    asked = [name for name in COMMANDS if name in given or (name == "config" and path)]
-    if settings.help or not asked:
+    command = _command(settings, given, path)
+    if command is None:
         print(__doc__)
         print(settings.get_help().partition("\nabsl.flags:")[0])
         return 0 if settings.help else 2
+    if command == "list":
+        return commands.list_all()
+    if command == "book":
+        return commands.book(settings.workdir or "runs")
+    overrides = config_flags.get_override_values(settings["config"]) if path else {}
+    if command == "config":
+        together = commands.meeting(
+            settings.coordinator, settings.num_processes, settings.process_id, settings.wait_s
+        )
+        if settings.dry_run:
+            if together:
+                raise ConfigError("--coordinator does not go with --dry_run; leave it out")
+            return commands.dry_run(settings.config)
+        return commands.run(
+            settings.config, str(path), overrides, settings.workdir, together=together
+        )
+    if command == "tune":
+        return commands.tune(
+            commands.trial_space(str(path), overrides),
+            settings.workdir,
+            axes=settings.axis or (),
+            metric=settings.metric,
+            trials=settings.trials,
+        )
+    wanted = commands.EngineSettings(*(settings[name].value for name in ENGINE))
+    engine = commands.choose_engine(wanted)
+    if command == "experiment":
+        return commands.experiment(
+            settings.experiment, settings.size, settings.workdir, engine=engine
+        )
+    return commands.sweep(
+        commands.make_space(
+            str(path), base=overrides, sweep=settings.sweep, axes=settings.axis or ()
+        ),
+        settings.workdir,
+        engine=engine,
+        metric=settings.metric,
+        shard=settings.shard,
+        dry_run=settings.dry_run,
+    )
+
+
+def _command(settings, given, path):
+    """Name of the command, None for the help; ConfigError for flags that do not fit it."""
+    asked = [name for name in COMMANDS if name in given or (name == "config" and path)]
+    several = [name for name in ("tune", "sweep", "axis") if name in given]
+    if settings.help:
+        return None
+    asked = [name for name in asked if name not in ("sweep", "tune")]
+    if not asked and several:
+        raise ConfigError(f"--{several[0]} needs a config: add --config=FILE")
     if len(asked) > 1:
         raise ConfigError(f"--{asked[0]} and --{asked[1]} do not go together")
-    for name in ("workdir", "size", "dry_run"):
-        if name in given and name not in COMMANDS[asked[0]]:
-            raise ConfigError(
-                f"--{name} means nothing together with --{asked[0]}; leave it out"
-            )
-    if settings.list:
-        return commands.list_all()
-    if settings.book:
-        return commands.book(settings.workdir or "runs")
-    if settings.experiment is not None:
-        return commands.experiment(settings.experiment, settings.size, settings.workdir)
-    if settings.dry_run:
-        return commands.dry_run(settings.config)
-    overrides = config_flags.get_override_values(settings["config"])
-    return commands.run(settings.config, str(path), overrides, settings.workdir)
+    if not asked:
+        return None
+    command = asked[0]
+    if command == "config" and several:
+        command = "tune" if several[0] == "tune" else "sweep"
+    for name in FURTHER:
+        if name in given and name not in COMMANDS[command]:
+            remedy = "leave it out"
+            if command == "config" and name in COMMANDS["sweep"]:
+                remedy = "add --sweep or --axis, or leave it out"
+            raise ConfigError(f"--{name} means nothing together with --{command}; {remedy}")
+    return command
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    commands.leave(main(sys.argv))

@@ -5,6 +5,7 @@ Shows: 8-bit HALP reaches the optimum of a regularised classifier; LP-SGD and LP
 
     python launch.py --config=configs/halp_logistic.py
     python launch.py --config=configs/halp_logistic.py:paper --config.data.dir=DATA
+    python launch.py --config=configs/halp_logistic.py --sweep   (bits against svrg)
     python launch.py --experiment=halp_logistic          (all methods, the figure)
 
 The default is scikit-learn's digits (1500 images of 64 pixels); `paper` is MNIST (60 000 of
@@ -57,3 +58,11 @@ def get_config(variant=""):
         full_batch_size=6000 if size == "paper" else 1500,
     )
     return config
+
+
+def sweep():
+    """Bit widths of HALP and, in full precision, SVRG; three seeds each."""
+    for seed in (1, 2, 3):
+        for bits in (4, 6, 8, 12, 16):
+            yield {"optim.bits": bits, "seed": seed}
+        yield {"variant": "svrg", "seed": seed}

@@ -5,6 +5,7 @@ part, on a problem of laptop size: digits, 64-64-10 units, tanh.
 Shows: with 8 bits all methods train; with 4 bits HALP ends well below LP-SGD and LP-SVRG.
 
     python launch.py --config=configs/halp_mlp.py --config.optim.bits=4
+    python launch.py --config=configs/halp_mlp.py --sweep    (bits of three methods)
     python launch.py --experiment=halp_mlp               (all methods, the figure)
 
 Expected: see experiments/halp_mlp.py. Variants: a size (tiny, default; paper is the default's
@@ -43,3 +44,12 @@ def get_config(variant=""):
         full_batch_size=1500,
     )
     return config
+
+
+def sweep():
+    """Bit widths of HALP and what it is compared with, SVRG in full precision; three seeds."""
+    for seed in (1, 2, 3):
+        for method in ("halp", "lp_svrg", "lp_sgd"):
+            for bits in (4, 6, 8):
+                yield {"variant": method, "optim.bits": bits, "seed": seed}
+        yield {"variant": "svrg", "seed": seed}

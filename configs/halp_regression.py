@@ -5,6 +5,7 @@ Shows: 8-bit HALP keeps converging where low-precision SGD and SVRG stall.
 
     python launch.py --config=configs/halp_regression.py
     python launch.py --config=configs/halp_regression.py:svrg
+    python launch.py --config=configs/halp_regression.py --sweep     (bits against svrg)
     python launch.py --experiment=halp_regression        (all methods, the figure)
 
 Expected: halp with 8 bits ends at a gradient norm of 2e-14 (below 1e-12), svrg at 2e-12,
@@ -59,7 +60,8 @@ def get_config(variant=""):
 
 
 def sweep():
-    """Bit widths and seeds of HALP."""
-    for bits in (4, 5, 6, 8, 12, 16):
-        for seed in (1, 2, 3):
+    """Bit widths of HALP and, in full precision, SVRG; three seeds each."""
+    for seed in (1, 2, 3):
+        for bits in (4, 5, 6, 8, 12, 16):
             yield {"optim.bits": bits, "seed": seed}
+        yield {"variant": "svrg", "seed": seed}

@@ -7,6 +7,7 @@ mini-batches of an epoch (`train.objective = "batch"`), `test_*` are measured af
 
     python launch.py --config=configs/lenet.py
     python launch.py --config=configs/lenet.py:halp --config.optim.bits=4
+    python launch.py --config=configs/lenet.py --sweep        (bits of HALP against sgd)
     python launch.py --config=configs/lenet.py:paper --config.data.dir=DATA   (DATA/mnist)
 
 Expected: of sgd, 98.6 % of the test digits right after 20 epochs, 98.8 % of MNIST's after 10.
@@ -53,3 +54,11 @@ def get_config(variant=""):
         objective="batch",
     )
     return config
+
+
+def sweep():
+    """Bit widths of HALP and, in full precision, SGD; three seeds each."""
+    for seed in (1, 2, 3):
+        for bits in (4, 6, 8):
+            yield {"variant": "halp", "optim.bits": bits, "seed": seed}
+        yield {"variant": "sgd", "seed": seed}

@@ -4,11 +4,13 @@ import copy
 import importlib.util
 import os
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 from ml_collections import ConfigDict
+from ml_collections.config_flags import config_path
 
-from lpml.build import ConfigError, suggestion
+from lpml.build import ConfigError, in_words, suggestion
 
 
 def load(path: str) -> ConfigDict:
@@ -18,20 +20,8 @@ def load(path: str) -> ConfigDict:
       ConfigError: no such file, no `get_config` in it, or it raises.
     """
     file, _, variant = path.partition(":")
-    if not file:
-        raise ConfigError("--config names no file; write --config=configs/NAME.py")
-    if not os.path.isfile(file):
-        if os.path.isdir(file):
-            raise ConfigError(f"the config file {file} is a folder; choose a file in it")
-        raise ConfigError(f"the config file {file} does not exist{_nearby(file)}")
-    spec = importlib.util.spec_from_file_location("config_file", file)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"the config file {file} is no Python file")
-    module = importlib.util.module_from_spec(spec)
+    module = _module(file)
     try:
-        spec.loader.exec_module(module)
-        if not hasattr(module, "get_config"):
-            raise ConfigError(f"the config file {file} has no function get_config")
         config = module.get_config(variant) if variant else module.get_config()
     except ConfigError:
         raise
@@ -41,12 +31,58 @@ def load(path: str) -> ConfigDict:
         ) from error
     if not isinstance(config, ConfigDict):
         raise ConfigError(f"get_config of {file} gives no ConfigDict")
+    _add_mesh(config)
     config.lock()
     return config
 
 
+def _add_mesh(config):
+    """Every run may be spread over devices, so config files need not speak of them."""
+    with config.unlocked():
+        mesh = config.get("mesh", default=None)
+        if mesh is None:
+            config.mesh = ConfigDict({"data": 1})
+        elif isinstance(mesh, ConfigDict) and "data" not in mesh:
+            with mesh.unlocked():
+                mesh.data = 1
+
+
+def load_sweep(path: str) -> list[dict[str, Any]]:
+    """What the `sweep()` of a config file gives: for each point, dotted keys and values.
+
+    Args:
+      path: `file.py` or `file.py:variant`; the variant is not looked at.
+
+    Raises:
+      ConfigError: no such file, no `sweep` in it, or it raises or gives something else.
+    """
+    file = path.partition(":")[0]
+    sweep = getattr(_module(file), "sweep", None)
+    if sweep is None:
+        raise ConfigError(
+            f"the config file {file} has no function sweep; name the axes on the command line, "
+            "--axis='optim.bits=4,8' --axis='seed=0:3'"
+        )
+    try:
+        points = list(sweep())
+    except ConfigError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ConfigError(
+            f"sweep() of {file} raises {type(error).__name__}: {error}"
+        ) from error
+    for point in points:
+        if not isinstance(point, Mapping) or not all(isinstance(key, str) for key in point):
+            raise ConfigError(
+                f"sweep() of {file} gives {point!r} and no dict of dotted keys and values"
+            )
+    return [dict(point) for point in points]
+
+
 def override(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
-    """A locked copy of `config` with dotted keys replaced.
+    """A locked copy of `config` with dotted keys replaced, as `--config.key=value` does.
+
+    A mapping takes the place of a whole sub-tree. Keys are set in their order.
 
     Raises:
       ConfigError: a key that does not exist or a value of the wrong type.
@@ -54,13 +90,21 @@ def override(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
     changed = copy.deepcopy(config)  # unlike copy_and_resolve_references, it keeps references
     for key, value in overrides.items():
         check_key(changed, key)
+        kind = config_path.get_type(key, changed)
+        tree = isinstance(value, Mapping) and not isinstance(value, ConfigDict)
         try:
-            changed.update_from_flattened_dict({key: value})
-        except (TypeError, ValueError, KeyError) as error:
-            raise ConfigError(
-                f"config.{key} = {value!r} is of the wrong type: {error}"
-            ) from error
+            # what the flags call too
+            config_path.set_value(key, changed, ConfigDict(value) if tree else value)
+        except (TypeError, ValueError, LookupError) as error:
+            raise ConfigError(wrong_type(key, repr(value), kind)) from error
+    changed.lock()
     return changed
+
+
+def wrong_type(key: str, value: str, kind: type) -> str:
+    """The sentence about a value, as text, that a field of type `kind` does not take."""
+    tree = "a dict in Python's words, {'name': ..., 'flag': False}"
+    return f"config.{key} = {value} must be {tree if kind is ConfigDict else in_words(kind)}"
 
 
 def check_key(config: ConfigDict, key: str) -> None:
@@ -82,16 +126,50 @@ def check_key(config: ConfigDict, key: str) -> None:
 
 
 def as_plain(config: ConfigDict) -> dict[str, Any]:
-    """The resolved config as nested dicts of JSON's types (tuples become lists)."""
-    return {key: _plain(value) for key, value in config.to_dict().items()}
+    """The resolved config as nested dicts of JSON's types (tuples become lists).
+
+    The section `mesh` is left out where it says nothing: on one device.
+    """
+    resolved = {key: plain(value) for key, value in config.to_dict().items()}
+    if resolved.get("mesh") == {"data": 1}:
+        del resolved["mesh"]
+    return resolved
 
 
-def _plain(value):
+def plain(value: Any) -> Any:
+    """A value in JSON's types: mappings become dicts, tuples lists."""
+    if isinstance(value, ConfigDict):
+        value = value.to_dict()
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value
+
+
+def _module(file: str) -> ModuleType:
+    """The config file as a module that has `get_config`."""
+    if not file:
+        raise ConfigError("--config names no file; write --config=configs/NAME.py")
+    if not os.path.isfile(file):
+        if os.path.isdir(file):
+            raise ConfigError(f"the config file {file} is a folder; choose a file in it")
+        raise ConfigError(f"the config file {file} does not exist{_nearby(file)}")
+    spec = importlib.util.spec_from_file_location("config_file", file)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"the config file {file} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except ConfigError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ConfigError(
+            f"the config {file} raises {type(error).__name__}: {error}"
+        ) from error
+    if not hasattr(module, "get_config"):
+        raise ConfigError(f"the config file {file} has no function get_config")
+    return module
 
 
 def _nearby(file):

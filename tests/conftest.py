@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import jax
+import pytest
 from jaxtyping import install_import_hook
 
 ROOT = Path(__file__).parent.parent
@@ -21,3 +22,23 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 # Array annotations become checks; must come before the first import of lpml. Only where
 # annotations state shapes: those of lpml.optim say `Params`, which is anything.
 install_import_hook("lpml.formats", "beartype.beartype")
+
+
+@pytest.fixture
+def refused(monkeypatch, capsys, tmp_path):
+    """Launches and gives the one sentence of the refusal; nothing may have been made."""
+
+    from launching import here  # not above: it imports lpml
+
+    def launch(*arguments, code=2, workdir=tmp_path / "run", fresh=True):
+        capsys.readouterr()
+        flags = [] if workdir is None else [f"--workdir={workdir}"]
+        assert here(monkeypatch, *arguments, *flags) == code
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1, said
+        assert "Traceback" not in said
+        assert "Error:" not in said.partition("raises")[0], "a class name is no sentence"
+        assert not fresh or workdir is None or not os.path.exists(workdir)
+        return said.strip()
+
+    return launch

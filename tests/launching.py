@@ -27,11 +27,12 @@ def environment(**further):
     }
 
 
-def start(*arguments, cwd=ROOT, **options):
-    """A launch as a process of its own."""
+def start(*arguments, cwd=ROOT, variables=(), **options):
+    """A launch as a process of its own, with further environment variables."""
     command = [sys.executable, "launch.py", *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-    return subprocess.Popen(command, cwd=cwd, env=environment(), text=True, **pipes)
+    env = environment(**dict(variables))
+    return subprocess.Popen(command, cwd=cwd, env=env, text=True, **pipes)
 
 
 def run(*arguments, timeout=120, **options):

@@ -15,24 +15,6 @@ MNIST += ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 OPTIMIZERS = "choose from halp, lm_halp, lp_sgd, lp_svrg, sgd, svrg"
 
 
-@pytest.fixture
-def refused(monkeypatch, capsys, tmp_path):
-    """Launches and gives the one sentence of the refusal; nothing may have been made."""
-
-    def launch(*arguments, code=2, workdir=tmp_path / "run", fresh=True):
-        capsys.readouterr()
-        flags = [] if workdir is None else [f"--workdir={workdir}"]
-        assert here(monkeypatch, *arguments, *flags) == code
-        said = capsys.readouterr().err
-        assert said.count("\n") == 1, said
-        assert "Traceback" not in said
-        assert "Error:" not in said.partition("raises")[0], "a class name is no sentence"
-        assert not fresh or workdir is None or not os.path.exists(workdir)
-        return said.strip()
-
-    return launch
-
-
 def tree(**settings):
     return repr(settings)
 
@@ -40,7 +22,10 @@ def tree(**settings):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--config.trian.steps=3",), ("config.trian.steps", "mean 'train'?", "data, model")),
+        (
+            ("--config.trian.steps=3",),
+            ("config.trian.steps", "mean 'train'?", "data, mesh, model"),
+        ),
         (("--config.optim.bitz=3",), ("config.optim.bitz", "mean 'bits'?", "config.optim has")),
         (("--config.optim.bits.more=3",), ("config.optim.bits.more", "no fields")),
         (("--config.data[0]=3",), ("config.data[0]",)),

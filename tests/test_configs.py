@@ -12,7 +12,9 @@ import pytest
 
 from lpml import commands
 from lpml.build import ConfigError
-from lpml.config import as_plain, load, override
+from lpml.config import as_plain, load
+from lpml.sweep.jobs import resolve
+from lpml.sweep.space import make_space
 from lpml.training.assemble import SECTIONS, assemble, families
 from lpml.training.run import train
 
@@ -100,22 +102,15 @@ def test_has_the_three_sizes_and_refuses_others_in_a_sentence(name):
 
 
 @every_config
-def test_the_sweep_yields_only_overrides_that_the_config_takes(name):
-    scope: dict = {}
-    exec(compile(Path(FILES[name]).read_text(), FILES[name], "exec"), scope)
-    if "sweep" not in scope:
-        pytest.skip("no sweep")
-    points = list(scope["sweep"]())
-    assert points
-    assert len({json.dumps(p, sort_keys=True) for p in points}) == len(points)
-    config = load(FILES[name])
-    for point in points:
-        changed = as_plain(override(config, point))
-        for key, value in point.items():
-            node = changed
-            for word in key.split("."):
-                node = node[word]
-            assert node == value
+def test_the_sweep_resolves_and_has_full_precision_as_reference(name, tmp_path):
+    space = make_space(f"{FILES[name]}:tiny", sweep=True)
+    jobs = resolve(space.points(), str(tmp_path / "runs"))
+    assert len({json.dumps(job.config) for job in jobs}) == len(jobs)
+    with_bits = {job.config["optim"].get("bits") is not None for job in jobs}
+    assert with_bits == {True, False}
+    seeds = [job.config["seed"] for job in jobs]
+    assert len({seeds.count(seed) for seed in seeds}) == 1, "as many points for every seed"
+    assert f"--config=configs/{name}.py --sweep" in Path(FILES[name]).read_text()
 
 
 @every_tiny_form

@@ -26,13 +26,13 @@ ALLOWED = {
     "lpml.config": ("lpml.build",),
     "lpml.training": ("lpml.build", *(f"lpml.{layer}" for layer in ABOVE)),
     # ... those that read what training wrote ...
-    "lpml.runs": ("lpml.training",),
-    "lpml.sweep": ("lpml.training", "lpml.runs", "lpml.config", "lpml.build"),
+    "lpml.runs": ("lpml.training", "lpml.build"),
+    "lpml.sweep": ("lpml.training", "lpml.data", "lpml.runs", "lpml.config", "lpml.build"),
     "lpml.book": ("lpml.build",),
     # ... and what the launcher hands over to.
     "lpml.commands": (
         *("lpml.book", "lpml.build", "lpml.config", "lpml.runs"),
-        *("lpml.data", "lpml.sweep", "lpml.training"),
+        *("lpml.data", "lpml.parallel", "lpml.sweep", "lpml.training"),
     ),
     "experiments": ("lpml.runs", "lpml.formats"),
     "launch": ("lpml.commands", "lpml.build", "lpml.config"),
@@ -43,9 +43,12 @@ FOREIGN_TO = {
     "orbax": ("lpml.training",),
     "tensorboard": ("lpml.training",),
     "sklearn": ("lpml.data",),
-    "matplotlib": ("experiments", "lpml.sweep"),
+    "matplotlib": ("experiments", "lpml.sweep", "lpml.formats"),
+    "pandas": ("lpml.runs",),
     "ml_collections": ("configs", "launch", "lpml.config", "lpml.commands"),
     "absl.flags": ("launch",),
+    "ray": ("lpml.sweep",),
+    "optuna": ("lpml.sweep",),
 }
 
 

@@ -12,6 +12,7 @@ def mean_over_data(
     data: dict[str, jax.Array],
     *,
     batch_size: int = 1024,
+    constrain: Callable[[Any], Any] = lambda batch: batch,
 ) -> Any:
     """The sample mean of `fn` over `data`.
 
@@ -21,6 +22,7 @@ def mean_over_data(
       data: arrays with one leading axis of N samples, N >= 1.
       batch_size: samples at a time; bounds the memory, does not change the result beyond
         rounding.
+      constrain: applied to every batch before `fn`: a sharding constraint, say.
 
     Returns:
       (1 / N) sum_b n_b fn(batch_b) over batches of n_b samples, every sample once: never the
@@ -34,7 +36,8 @@ def mean_over_data(
 
     def weighted(batch, weight):
         return jax.tree.map(
-            lambda v: v.astype(jnp.promote_types(v.dtype, wide)) * weight, fn(batch)
+            lambda v: v.astype(jnp.promote_types(v.dtype, wide)) * weight,
+            fn(constrain(batch)),
         )
 
     def slice_at(start, length):

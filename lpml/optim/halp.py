@@ -55,13 +55,13 @@ def halp(
     learning_rate: optax.ScalarOrSchedule,
     *,
     inner_steps: int,
-    bits: int = 8,
-    mu: float | Literal["auto"] = "auto",
+    bits: int | jax.Array = 8,
+    mu: float | jax.Array | Literal["auto"] = "auto",
     scale: str = "global",
     rounding: str = "stochastic",
     option: str = "I",
     rescale: bool = True,
-    weight_decay: float = 0.0,
+    weight_decay: float | jax.Array = 0.0,
     inner_dtype: jax.typing.DTypeLike = "float32",
 ) -> PeriodicTransformation:
     r"""High-accuracy low-precision training: bit-centred low-precision SVRG.

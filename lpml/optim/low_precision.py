@@ -66,7 +66,7 @@ def rounded(
 
 
 def sgd(
-    learning_rate: optax.ScalarOrSchedule, *, weight_decay: float = 0.0
+    learning_rate: optax.ScalarOrSchedule, *, weight_decay: float | jax.Array = 0.0
 ) -> optax.GradientTransformationExtraArgs:
     """Plain stochastic gradient descent: w - alpha (grad + weight_decay w)."""
     check_learning_rate(learning_rate)
@@ -77,10 +77,10 @@ def sgd(
 def lp_sgd(
     learning_rate: optax.ScalarOrSchedule,
     *,
-    bits: int = 8,
-    radius: float = 1.0,
+    bits: int | jax.Array = 8,
+    radius: float | jax.Array = 1.0,
     rounding: str = "stochastic",
-    weight_decay: float = 0.0,
+    weight_decay: float | jax.Array = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
     """SGD with a fixed-point iterate (LP-SGD of the HALP paper).
 
@@ -100,11 +100,11 @@ def lp_svrg(
     learning_rate: optax.ScalarOrSchedule,
     *,
     inner_steps: int,
-    bits: int = 8,
-    radius: float = 1.0,
+    bits: int | jax.Array = 8,
+    radius: float | jax.Array = 1.0,
     rounding: str = "stochastic",
     option: str = "I",
-    weight_decay: float = 0.0,
+    weight_decay: float | jax.Array = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
     """SVRG with a fixed-point iterate (LP-SVRG, algorithm 2 of the HALP paper).
 

@@ -33,7 +33,7 @@ def svrg(
     *,
     inner_steps: int,
     option: str = "I",
-    weight_decay: float = 0.0,
+    weight_decay: float | jax.Array = 0.0,
 ) -> PeriodicTransformation:
     r"""Stochastic variance reduced gradient descent.
 

@@ -1,19 +1,17 @@
 """Running an experiment: its points, its pictures, its verdicts."""
 
-import csv
-import io
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-from lpml.runs import Point, Run, Verdict, read_run
-from lpml.sweep.serial import run_points
-from lpml.training.events import EventWriter
+from lpml.runs import Point, Run, Verdict, read_run, render
+from lpml.sweep.jobs import Engine
+from lpml.sweep.points import run_points
+from lpml.sweep.publishing import replace, to_png, write_events
+from lpml.sweep.vectorised import run_vectorised
 from lpml.training.loop import RunFailed
-
-DPI = 130
 
 
 def run_experiment(
@@ -21,6 +19,7 @@ def run_experiment(
     folder: str,
     *,
     size: str,
+    engine: Engine = run_vectorised,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> list[Verdict]:
     """Runs what the experiment needs in `folder`, draws it and judges its claims.
@@ -33,16 +32,17 @@ def run_experiment(
         `draw(data) -> {name: matplotlib Figure}`, `check(data, size) -> list[Verdict]`.
       folder: the experiment's folder; points run in `folder/<point name>`.
       size: `"tiny"`, `"default"` or `"paper"`.
+      engine: runs the points.
       should_stop: True saves the run under way and raises `Stopped`.
 
     Raises:
       RunFailed: runs failed; all are named, and `results.csv` holds those that did not.
     """
     points = module.runs(size)
-    outcomes = run_points(points, folder, should_stop=should_stop)
+    outcomes = run_points(points, folder, engine=engine, should_stop=should_stop)
     runs = {point.name: read_run(os.path.join(folder, point.name)) for point in points}
     rows = table(points, runs)
-    failed = [f"{o.point.name}: {o.failure}" for o in outcomes if o.failure is not None]
+    failed = [f"{o.name}: {o.failure}" for o in outcomes if o.failure is not None]
     if failed:
         _write_csv(folder, rows)
         raise RunFailed(
@@ -66,17 +66,11 @@ def publish(
 ) -> None:
     """Writes an experiment's results into its folder, each file whole or not at all."""
     for name, png in pictures.items():
-        _replace(os.path.join(folder, f"{name}.png"), png)
+        replace(os.path.join(folder, f"{name}.png"), png)
     _write_csv(folder, rows)
     records = [{**verdict._asdict(), "size": size} for verdict in verdicts]
-    _replace(os.path.join(folder, "verdict.json"), json.dumps(records, indent=2).encode())
-    for old in os.listdir(folder):
-        if old.startswith("events.out.tfevents"):
-            os.remove(os.path.join(folder, old))
-    with EventWriter(folder) as events:
-        for name, png in pictures.items():
-            events.image(name, png)
-        events.text("verdicts", as_markdown(verdicts))
+    replace(os.path.join(folder, "verdict.json"), json.dumps(records, indent=2).encode())
+    write_events(folder, pictures, {"verdicts": as_markdown(verdicts)})
 
 
 def table(points: Sequence[Point], runs: Mapping[str, Run]) -> list[dict[str, Any]]:
@@ -114,23 +108,4 @@ def as_markdown(verdicts: Sequence[Verdict]) -> str:
 
 
 def _write_csv(folder, rows):
-    buffer = io.StringIO()
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    writer = csv.DictWriter(buffer, columns)
-    writer.writeheader()
-    writer.writerows(rows)
-    _replace(os.path.join(folder, "results.csv"), buffer.getvalue().encode())
-
-
-def to_png(figure: Any) -> bytes:
-    """A matplotlib figure as PNG bytes, without anything that changes from day to day."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def _replace(path, content):
-    temporary = path + ".part"
-    with open(temporary, "wb") as file:
-        file.write(content)
-    os.replace(temporary, path)
+    replace(os.path.join(folder, "results.csv"), render(rows, "csv").encode())

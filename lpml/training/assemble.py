@@ -4,6 +4,7 @@ import functools
 import inspect
 import json
 import math
+import typing
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,15 +14,18 @@ from flax.errors import FlaxError
 
 from lpml import data, models, optim
 from lpml.build import ConfigError, build, choices, fits, suggestion
+from lpml.parallel import Placement, placement
 from lpml.training.loop import Schedule
 from lpml.training.program import Batches, Program
 
 SECTIONS = ("seed", "precision", "data", "model", "optim", "train")
+OPTIONAL = ("mesh",)
 PRECISIONS = ("float32", "float64")
 OBJECTIVES = ("full", "batch")
 MAX_SEED = 2**32 - 1
 
 
+@functools.cache
 def families() -> dict[str, dict[str, Any]]:
     """What `name` may be in each section of a config."""
     return {
@@ -36,10 +40,10 @@ def check_sections(config: Mapping[str, Any]) -> None:
     wrong kind of value at the top, a number that is not finite.
     """
     for key in config:
-        if key not in SECTIONS:
+        if key not in SECTIONS + OPTIONAL:
             raise ConfigError(
-                f"config.{key} is not read by anything{suggestion(key, SECTIONS)}; "
-                f"a config has {', '.join(SECTIONS)}"
+                f"config.{key} is not read by anything{suggestion(key, SECTIONS + OPTIONAL)}; "
+                f"a config has {', '.join(SECTIONS + OPTIONAL)}"
             )
     missing = [key for key in SECTIONS if key not in config]
     if missing:
@@ -52,7 +56,9 @@ def check_sections(config: Mapping[str, Any]) -> None:
     seed = config["seed"]
     if not fits(seed, int) or not 0 <= seed <= MAX_SEED:
         raise ConfigError(f"config.seed = {seed!r} must be a whole number, 0 to {MAX_SEED}")
-    for section in ("data", "model", "optim", "train"):
+    for section in ("data", "model", "optim", "train", *OPTIONAL):
+        if section not in config:
+            continue
         if not isinstance(config[section], Mapping):
             raise ConfigError(f"config.{section} = {config[section]!r} must be a sub-tree")
         for key, value in config[section].items():
@@ -60,12 +66,13 @@ def check_sections(config: Mapping[str, Any]) -> None:
                 raise ConfigError(f"config.{section}.{key} = {value} must be a finite number")
 
 
-def assemble(config: Mapping[str, Any]) -> tuple[Program, Schedule]:
+def assemble(config: Mapping[str, Any], *, shapes: bool = True) -> tuple[Program, Schedule]:
     """Builds the program and the schedule; call it with x64 as `config["precision"]` says.
 
     Args:
       config: nested dicts with the sections `seed`, `precision`, `data`, `model`, `optim`,
-        `train`.
+        `train`, and `mesh` where the run is spread over devices.
+      shapes: whether to trace the initialisation, which finds a model that does not fit.
 
     Raises:
       ConfigError: a setting that cannot be used.
@@ -74,6 +81,7 @@ def assemble(config: Mapping[str, Any]) -> tuple[Program, Schedule]:
     check_sections(config)
     known = families()
     dtype = config["precision"]
+    place = _placement({"data": 1, **config.get("mesh", {})})
     dataset = _dataset(json.dumps(config["data"], sort_keys=True), dtype)
     _check_classes(config["model"].get("name"), known["model"], dataset)
     model = build(
@@ -82,9 +90,34 @@ def assemble(config: Mapping[str, Any]) -> tuple[Program, Schedule]:
         section="model",
         context={"dtype": dtype, "classes": dataset.classes},
     )
-    tx = build(
-        known["optim"],
-        config["optim"],
+    tx = transformation(config, dataset, model)
+    program, schedule = build(
+        {"train": training},
+        {"name": "train", **config["train"]},
+        section="train",
+        context={
+            "model": model,
+            "tx": tx,
+            "dataset": dataset,
+            "seed": config["seed"],
+            "place": place,
+        },
+    )
+    if shapes:
+        _check_shapes(program, config)
+    return program, schedule
+
+
+def transformation(
+    config: Mapping[str, Any],
+    dataset: data.Dataset,
+    model: models.Supervised,
+    settings: Mapping[str, Any] | None = None,
+) -> optax.GradientTransformation:
+    """What `config["optim"]` names; `settings` replace some of its numbers by traced ones."""
+    return build(
+        families()["optim"],
+        {**config["optim"], **(settings or {})},
         section="optim",
         context={
             "samples": dataset.size,
@@ -93,14 +126,38 @@ def assemble(config: Mapping[str, Any]) -> tuple[Program, Schedule]:
             "l2": model.l2,
         },
     )
-    program, schedule = build(
-        {"train": training},
-        {"name": "train", **config["train"]},
-        section="train",
-        context={"model": model, "tx": tx, "dataset": dataset, "seed": config["seed"]},
-    )
-    _check_shapes(program, config)
-    return program, schedule
+
+
+def traceable(config: Mapping[str, Any]) -> dict[str, int | float]:
+    """The numbers of `config["optim"]` that one compiled program can take as arguments.
+
+    They are those whose annotation admits a `jax.Array`; each as the kind of number (int or
+    float) that its annotation wants.
+    """
+    function = families()["optim"].get(config["optim"].get("name"))
+    numbers: dict[str, int | float] = {}
+    if function is None:
+        return numbers
+    for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
+        value = config["optim"].get(name)
+        kinds = typing.get_args(parameter.annotation)
+        if jax.Array in kinds and fits(value, float):
+            numbers[name] = float(value) if float in kinds else value
+    return numbers
+
+
+def _placement(mesh: Mapping[str, Any]) -> Placement:
+    for key in mesh:
+        if key != "data":
+            raise ConfigError(
+                f"config.mesh.{key} is not read by anything; config.mesh has data"
+            )
+    if not fits(mesh["data"], int):
+        raise ConfigError(f"config.mesh.data = {mesh['data']!r} must be a whole number")
+    try:
+        return placement(mesh["data"])
+    except ValueError as error:
+        raise ConfigError(f"config.mesh.{error}") from error
 
 
 # The points of a sweep share their data; read-only by convention, as everywhere.
@@ -119,6 +176,7 @@ def training(
     dataset: data.Dataset,
     *,
     seed: int,
+    place: Placement,
     steps: int,
     batch_size: int,
     log_every: int,
@@ -134,6 +192,7 @@ def training(
       tx: the transformation.
       dataset: the data.
       seed: of the order of the samples.
+      place: the devices.
       steps: length of the training.
       batch_size: samples a step, 1 to the size of the training set.
       log_every: steps between two lines of the log.
@@ -149,6 +208,11 @@ def training(
         raise ValueError(
             f"batch_size = {batch_size} must be 1 to {dataset.size}, the data's size"
         )
+    if batch_size % place.devices:
+        raise ValueError(
+            f"batch_size = {batch_size} does not split evenly over config.mesh.data = "
+            f"{place.devices} devices; make it a multiple of {place.devices}"
+        )
     if full_batch_size < 1:
         raise ValueError(f"full_batch_size = {full_batch_size} must be at least 1")
     batches = Batches(seed=seed, size=dataset.size, batch_size=batch_size, sampling=sampling)
@@ -160,6 +224,7 @@ def training(
         batches=batches,
         objective=objective,
         full_batch_size=full_batch_size,
+        place=place,
     )
     schedule = Schedule(steps, log_every, checkpoint_every, program.refresh_every)
     return program, schedule
@@ -178,11 +243,11 @@ def _check_classes(name, model_choices, dataset):
 def _check_shapes(program, config):
     """Traces the initialisation: a model that does not fit the data is refused early."""
     try:
-        jax.eval_shape(lambda: program.init(0))
+        program.shapes()
     except (TypeError, ValueError, ZeroDivisionError, FlaxError) as error:
         names = [config[section]["name"] for section in ("model", "optim", "data")]
         reason = str(error).splitlines()[0]
         raise ConfigError(
             f"config.model ({names[0]}) does not go with config.optim ({names[1]}) or "
-            f"config.data ({names[2]}, inputs {program.train['x'].shape[1:]}): {reason}"
+            f"config.data ({names[2]}, inputs {program.dataset.train['x'].shape[1:]}): {reason}"
         ) from error

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 from absl import logging
 
 from lpml.training import manifest
@@ -163,7 +164,26 @@ def _orbax() -> Iterator[Any]:
         # Late, because it costs 0.8 s after jax and many commands never save.
         from orbax.checkpoint import v1 as ocp
 
-        yield ocp
+        with _alone():
+            yield ocp
     finally:
         for logger in loggers:
             logger.removeFilter(foreign)
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Of several processes one saves and loads, but orbax would wait in it for the others.
+
+    Its options for a part of the processes leave out one check, which asks all of them; so
+    orbax is told that there is one.
+    """
+    if jax.process_count() == 1:
+        yield
+        return
+    real = jax.process_count
+    jax.process_count = lambda *_: 1
+    try:
+        yield
+    finally:
+        jax.process_count = real

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import importlib.metadata
 import os
 import platform
@@ -44,7 +45,7 @@ def describe() -> dict[str, Any]:
         "devices": _devices(),
         "processes": jax.process_count(),
         "x64": bool(jax.config.read("jax_enable_x64")),
-        "git": _git_state(Path(__file__).resolve().parent),
+        "git": _own_git_state(),
     }
 
 
@@ -59,6 +60,11 @@ def _version(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return getattr(sys.modules.get(name), "__version__", None)
+
+
+@functools.cache  # the points of a sweep all ask
+def _own_git_state() -> dict[str, Any] | None:
+    return _git_state(Path(__file__).resolve().parent)
 
 
 def _git_state(folder: Path) -> dict[str, Any] | None:

@@ -25,12 +25,13 @@ class EventWriter:
 
     Args:
         folder: the run's folder, made if absent. Its name is the run's name in TensorBoard.
+        ending: of the file's name.
 
     Raises:
         OSError: the folder or the file cannot be written.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]):
+    def __init__(self, folder: str | os.PathLike[str], *, ending: str = ""):
         # Imported here because it costs 0.3 s, and some commands never log.
         from tensorboard.compat.proto import event_pb2
         from tensorboard.summary.writer.record_writer import RecordWriter
@@ -40,7 +41,7 @@ class EventWriter:
         self._folder.mkdir(parents=True, exist_ok=True)
         # Readers sort by name; nanoseconds keep a quick resume behind the file it follows.
         seconds, nanos = divmod(time.time_ns(), 10**9)
-        path = self._folder / f"events.out.tfevents.{seconds:010d}.{nanos:09d}"
+        path = self._folder / f"events.out.tfevents.{seconds:010d}.{nanos:09d}{ending}"
         self._records = RecordWriter(path.open("xb"))
         self._write(file_version="brain.Event:2")
 

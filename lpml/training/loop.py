@@ -3,12 +3,14 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, Protocol
 
+from lpml.parallel.processes import agreed_count, agreed_stop
 from lpml.training.checkpoint import Checkpoints
 from lpml.training.events import EventWriter
 from lpml.training.metrics_log import MetricsLog
-from lpml.training.program import Carry, Program
+from lpml.training.program import Carry
 from lpml.training.progress import Progress
 
 # One call of the compiled loop aims at this long, so that a signal is answered soon.
@@ -55,94 +57,155 @@ class Schedule:
         return min(*due, self.steps)
 
 
-@dataclasses.dataclass
-class Outputs:
-    """Where a run writes."""
+class Trainable(Protocol):
+    """A program as the loop sees it: one training, or many side by side."""
 
-    checkpoints: Checkpoints
-    log: MetricsLog
-    events: EventWriter
-    progress: Progress
+    @property
+    def rows(self) -> int:
+        """Most steps of one call of `run`."""
+
+    def refresh(self, carry: Carry) -> Carry:
+        """The pass over the data that is due before this step."""
+
+    def run(self, carry: Carry, start: int, count: int) -> Carry:
+        """`count` steps from step `start`."""
+
+    def measure(self, carry: Carry) -> tuple[Carry, Any]:
+        """The numbers of a line of the log."""
+
+
+class Recorder(Protocol):
+    """Where the loop writes; see `Outputs`, which is that of one run."""
+
+    def check(self, carry: Carry) -> None:
+        """Waits for the device; raises where it is of no use to go on."""
+
+    def reached(self, step: int) -> None:
+        """Shows how far the training is."""
+
+    def write(self, step: int, metrics: Any, *, rate: float | None) -> None:
+        """A line of the log."""
+
+    def save(self, step: int, carry: Carry, *, required: bool) -> None:
+        """A checkpoint."""
+
+
+class Outputs:
+    """Where one run writes, and who says that it cannot go on.
+
+    Attributes:
+      progress: the line that shows how far the run is; None shows nothing.
+      on_log: told each line of the log, with its step, once it is written and is finite.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, log: MetricsLog, events: EventWriter):
+        self._checkpoints, self._log, self._events = checkpoints, log, events
+        self._metric: str | None = None
+        self.progress: Progress | None = None
+        self.on_log: Callable[[int, Mapping[str, float]], None] | None = None
+
+    def check(self, carry: Carry) -> None:
+        """Waits for the device; raises RunFailed where a loss was not finite."""
+        bad = int(carry.bad_step)
+        if bad >= 0:
+            self.fail("loss", bad)
+
+    def reached(self, step: int) -> None:
+        """Shows how far the run is."""
+        if self.progress is not None:
+            self.progress.update(step, self._metric)
+
+    def write(self, step: int, metrics: dict[str, float], *, rate: float | None) -> None:
+        """A line of the log; raises RunFailed, once written, if a metric is not finite."""
+        wrong = [name for name, value in metrics.items() if not math.isfinite(value)]
+        if rate is not None:
+            metrics = {**metrics, "steps_per_second": rate}
+        self._log.append(step, metrics)
+        self._events.scalars(step, metrics)
+        self._metric = _main_metric(metrics)
+        self.reached(step)
+        if wrong:
+            self.fail(wrong[0], step)
+        if self.on_log is not None:
+            self.on_log(step, metrics)
+
+    def save(self, step: int, carry: Carry, *, required: bool) -> None:
+        """A checkpoint; `required` ones are those before the end or a stop."""
+        del required  # those that are not are cheap enough for one run
+        self._checkpoints.save(step, carry)
+
+    def fail(self, name: str, step: int) -> NoReturn:
+        """Raises RunFailed: `name` is not finite at `step`."""
+        # a checkpoint of this very step holds what is not finite
+        good = max((saved for saved in self._checkpoints.steps() if saved < step), default=None)
+        which = "there is no good checkpoint"
+        if good is not None:
+            which = f"the last good checkpoint is step {good}"
+        raise RunFailed(f"{name} is not finite at step {step}; {which}")
 
 
 def fit(
-    program: Program,
+    program: Trainable,
     carry: Carry,
     schedule: Schedule,
     *,
-    outputs: Outputs,
+    outputs: Recorder,
+    start: int = 0,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Trains from `carry` to the end of the schedule.
 
     Args:
-      program: the compiled functions.
+      program: the compiled functions, of one run or of many side by side.
       carry: where to start: fresh or restored; it is donated.
       schedule: when to log, save and refresh.
       outputs: where to write.
+      start: the step that `carry` is at.
       should_stop: asked between calls; True saves a checkpoint and raises `Stopped`.
 
     Raises:
       RunFailed: the loss, or a metric at a line of the log, is not finite.
       Stopped: see `should_stop`.
     """
-    pace = _Pace(program.batches.rows)
-    step = int(carry.state.step)
-    metrics: dict[str, float] = {}
+    pace = _Pace(program.rows)
+    step = start
     if step == 0:
-        carry, metrics = _log(program, carry, 0, outputs=outputs, rate=None)
+        carry = _log(program, carry, 0, outputs=outputs, rate=None)
     while step < schedule.steps:
         if schedule.refresh_every and step % schedule.refresh_every == 0:
             carry = program.refresh(carry)
         event = schedule.next_event(step)
         while step < event:
-            count = min(pace.steps, event - step)
+            count = agreed_count(min(pace.steps, event - step), at=step)
             started = time.perf_counter()
             carry = program.run(carry, step, count)
-            bad = int(carry.bad_step)  # waits for the device
+            outputs.check(carry)
             pace.learn(count, time.perf_counter() - started)
-            if bad >= 0:
-                raise _not_finite("loss", bad, outputs.checkpoints)
             step += count
-            outputs.progress.update(step, _main_metric(metrics))
-            if step < event and should_stop():
-                outputs.checkpoints.save(step, carry)
+            outputs.reached(step)
+            if step < event and agreed_stop(should_stop()):
+                outputs.save(step, carry, required=True)
                 raise Stopped(step)
         last = step == schedule.steps
         if step % schedule.log_every == 0 or last:
-            carry, metrics = _log(program, carry, step, outputs=outputs, rate=pace.rate)
-        stop = not last and should_stop()  # after the log: a resumed run does not repeat it
+            carry = _log(program, carry, step, outputs=outputs, rate=pace.rate)
+        # after the log: a resumed run does not repeat it
+        stop = not last and agreed_stop(should_stop())
         if step % schedule.checkpoint_every == 0 or last or stop:
-            outputs.checkpoints.save(step, carry)
+            outputs.save(step, carry, required=last or stop)
         if stop:
             raise Stopped(step)
 
 
 def _log(program, carry, step, *, outputs, rate):
     carry, metrics = program.measure(carry)
-    wrong = [name for name, value in metrics.items() if not math.isfinite(value)]
-    if rate is not None:
-        metrics["steps_per_second"] = rate
-    outputs.log.append(step, metrics)
-    outputs.events.scalars(step, metrics)
-    outputs.progress.update(step, _main_metric(metrics))
-    if wrong:
-        raise _not_finite(wrong[0], step, outputs.checkpoints)
-    return carry, metrics
+    outputs.write(step, metrics, rate=rate)
+    return carry
 
 
 def _main_metric(metrics):
     name = "grad_norm" if "grad_norm" in metrics else "loss"
     return f"{name} {metrics[name]:.4g}" if name in metrics else None
-
-
-def _not_finite(name, step, checkpoints):
-    # a checkpoint of this very step holds what is not finite
-    good = max((saved for saved in checkpoints.steps() if saved < step), default=None)
-    which = "there is no good checkpoint"
-    if good is not None:
-        which = f"the last good checkpoint is step {good}"
-    return RunFailed(f"{name} is not finite at step {step}; {which}")
 
 
 class _Pace:

@@ -136,6 +136,8 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _on_host(leaf: Any) -> np.ndarray:
+    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+        leaf = leaf.addressable_shards[0].data  # replicated: this process has it whole
     host = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
     return host.view(_UNSIGNED[host.dtype.itemsize]) if host.dtype.kind == "V" else host
 

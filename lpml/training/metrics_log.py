@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+_TAIL_BYTES = 1 << 14  # of read_last: many lines
+
 
 class MetricsLog:
     """Appends one JSON object a line, each with an integer `step`, flushed line by line.
@@ -87,9 +89,44 @@ def read(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     return [joined[step] for step in sorted(joined)]
 
 
+def read_last(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """The last row of `read`, from the end of the file alone; None where there is no line.
+
+    Raises:
+        ValueError: a line near the end, other than the last, is garbage; names the line.
+        OSError: the file cannot be read.
+    """
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        tail = _TAIL_BYTES
+        while True:
+            start = max(0, size - tail)
+            file.seek(start)
+            content = file.read(size - start)
+            if start:  # most likely amid a line
+                content = content.partition(b"\n")[2]
+            try:
+                rows = [row for _, row in _parsed(content, path)]
+            except ValueError:
+                read(path)  # counts the lines from the first one
+                raise
+            if not start or (rows and rows[0]["step"] != rows[-1]["step"]):
+                break
+            tail *= 4
+    joined: dict[str, Any] = {}
+    for row in rows:
+        if row["step"] == rows[-1]["step"]:
+            joined.update(row)
+    return joined or None
+
+
 def _rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
     """The file's lines with their parsed form; a torn last line is left out."""
-    lines = path.read_bytes().split(b"\n")
+    return _parsed(path.read_bytes(), path)
+
+
+def _parsed(content: bytes, path: str | os.PathLike[str]) -> list[tuple[str, dict[str, Any]]]:
+    lines = content.split(b"\n")
     rows = []
     for number, line in enumerate(lines, start=1):
         if number == len(lines) and not line:

@@ -1,8 +1,9 @@
 """The compiled functions of one training: initialise, refresh, run many steps, evaluate."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +14,13 @@ from flax import struct
 from lpml.data import Dataset, batch_indices
 from lpml.models import Supervised
 from lpml.optim import PeriodicTransformation
+from lpml.parallel import Placement
 from lpml.training.state import TrainState
-from lpml.training.step import Step, make_evaluate, make_refresh, make_step
+from lpml.training.step import Metrics, Step, make_evaluate, make_refresh, make_step
 
 # Rows of the index buffer: so many steps fit in one call of the compiled loop.
 MAX_STEPS_PER_CALL = 16384
-MAX_INDICES_PER_CALL = 2**20
+MAX_INDICES_PER_CALL = 2**17
 
 
 class Carry(struct.PyTreeNode):
@@ -66,6 +68,64 @@ class Batches:
         return padded
 
 
+class Functions(NamedTuple):
+    """The pure functions of one training, for a given model and transformation."""
+
+    init: Callable[[jax.Array, dict[str, jax.Array]], Carry]  # (key, batch)
+    step: Callable[[Carry, dict[str, jax.Array], jax.Array], Carry]  # (carry, data, index)
+    refresh: Callable[[Carry, dict[str, jax.Array]], Carry]  # (carry, data)
+    evaluate: Callable[[TrainState, dict[str, jax.Array]], Metrics]
+    evaluate_with_gradient: Callable[[TrainState, dict[str, jax.Array]], Metrics]
+    report: Callable[[TrainState], Metrics]
+
+
+def functions(
+    model: Supervised,
+    tx: optax.GradientTransformation,
+    *,
+    objective: str,
+    full_batch_size: int,
+    place: Placement | None = None,
+) -> Functions:
+    """What `Program` compiles; arguments as there. `tx` may hold traced settings."""
+    place = place or Placement()
+    step = _placed(make_step(model, with_grad_norm=objective == "batch"), place)
+
+    def init(key, batch):
+        init_key, run_key = jax.random.split(key)
+        params, model_state = model.init(init_key, batch)
+        state = TrainState.create(params=params, tx=tx, key=run_key, model_state=model_state)
+        _, metrics = jax.eval_shape(step, state, batch)
+        sums = jax.tree.map(lambda m: jnp.zeros(m.shape, m.dtype), metrics)
+        return Carry(state, sums, jnp.zeros((), jnp.int32), jnp.full((), -1, jnp.int32))
+
+    def one_step(carry, data, index):
+        at = carry.state.step
+        state, metrics = step(carry.state, gather(data, index))
+        bad = (carry.bad_step < 0) & ~jnp.isfinite(metrics["batch_loss"])
+        return Carry(
+            state=state,
+            sums=jax.tree.map(jnp.add, carry.sums, metrics),
+            count=carry.count + 1,
+            bad_step=jnp.where(bad, at, carry.bad_step),
+        )
+
+    passes: dict[str, Any] = {"batch_size": full_batch_size, "split": place.split}
+    refresh = make_refresh(model, **passes)
+
+    def report(state):
+        return tx.report(state.opt_state) if isinstance(tx, PeriodicTransformation) else {}
+
+    return Functions(
+        init=init,
+        step=one_step,
+        refresh=lambda carry, data: carry.replace(state=refresh(carry.state, data)),
+        evaluate=make_evaluate(model, with_gradient=False, **passes),
+        evaluate_with_gradient=make_evaluate(model, with_gradient=True, **passes),
+        report=report,
+    )
+
+
 class Program:
     """One training, compiled once: no recompilation across steps, chunk lengths or epochs.
 
@@ -78,6 +138,7 @@ class Program:
         every line of the log; `"batch"`: they are means over the steps since the last line
         (at step 0, of the first samples).
       full_batch_size: samples at a time in passes over the data.
+      place: the devices; every batch is split over them, the carry is whole on each.
     """
 
     def __init__(
@@ -89,122 +150,163 @@ class Program:
         batches: Batches,
         objective: str,
         full_batch_size: int,
+        place: Placement | None = None,
     ):
         self.model, self.tx, self.batches = model, tx, batches
+        self.dataset = dataset
         self.objective = objective
-        self.train = jax.device_put(dataset.train)
-        self.test = None if dataset.test is None else jax.device_put(dataset.test)
-        step = make_step(model, with_grad_norm=objective == "batch")
-        self._run = jax.jit(_many_steps(step), donate_argnums=0)
-        self._run_one = jax.jit(_one_step(step), donate_argnums=0)
-        refresh = make_refresh(model, batch_size=full_batch_size)
-        self._refresh = jax.jit(
-            lambda carry, data: carry.replace(state=refresh(carry.state, data)),
-            donate_argnums=0,
+        self.full_batch_size = full_batch_size
+        self.place = place = place or Placement()
+        pure = functions(
+            model, tx, objective=objective, full_batch_size=full_batch_size, place=place
         )
-        self._evaluate = {
-            with_gradient: jax.jit(
-                make_evaluate(model, with_gradient=with_gradient, batch_size=full_batch_size)
-            )
-            for with_gradient in (False, True)
-        }
-        self._step = step
+        self._init = place.jit(pure.init)
+        self._run = place.jit(many_steps(pure.step), donate_argnums=(0,))
+        self._run_one = place.jit(pure.step, donate_argnums=(0,))
+        self._refresh = place.jit(pure.refresh, donate_argnums=(0,))
+        self._evaluate = place.jit(pure.evaluate)
+        self._evaluate_with_gradient = place.jit(pure.evaluate_with_gradient)
+        self._reset = place.jit(lambda sums: jax.tree.map(jnp.zeros_like, sums))
+        self._report = pure.report
+
+    @functools.cached_property
+    def train(self) -> dict[str, jax.Array]:
+        """The training set on the device."""
+        return self.place.put(self.dataset.train)
+
+    @functools.cached_property
+    def test(self) -> dict[str, jax.Array] | None:
+        """The test set on the device."""
+        return None if self.dataset.test is None else self.place.put(self.dataset.test)
 
     @property
     def refresh_every(self) -> int | None:
         """Steps between two passes over the data, None where the algorithm wants none."""
         return self.tx.every if isinstance(self.tx, PeriodicTransformation) else None
 
+    @property
+    def rows(self) -> int:
+        """Most steps of one call of `run`."""
+        return self.batches.rows
+
     def init(self, seed: int) -> Carry:
         """The carry before the first step."""
-        return jax.jit(self._init)(jax.random.key(seed), self.example_batch())
+        return self._init(jax.random.key(seed), self.example_batch())
+
+    def shapes(self) -> Carry:
+        """What `init` gives, as shapes and dtypes; nothing is computed or moved."""
+        size = self.batches.batch_size
+        batch = {
+            k: jax.ShapeDtypeStruct((size, *v.shape[1:]), v.dtype)
+            for k, v in self.dataset.train.items()
+        }
+        batch["index"] = jax.ShapeDtypeStruct((size,), jnp.int32)
+        return jax.eval_shape(self._init, jax.eval_shape(jax.random.key, 0), batch)
 
     def example_batch(self) -> dict[str, jax.Array]:
         """The first samples of the training set, as a batch of the run's size."""
         index = jnp.arange(self.batches.batch_size, dtype=jnp.int32) % self.batches.size
-        return _gather(self.train, index)
-
-    def _init(self, key: jax.Array, batch: dict[str, jax.Array]) -> Carry:
-        init_key, run_key = jax.random.split(key)
-        params, model_state = self.model.init(init_key, batch)
-        state = TrainState.create(
-            params=params, tx=self.tx, key=run_key, model_state=model_state
-        )
-        _, metrics = jax.eval_shape(self._step, state, batch)
-        sums = jax.tree.map(lambda m: jnp.zeros(m.shape, m.dtype), metrics)
-        return Carry(state, sums, jnp.zeros((), jnp.int32), jnp.full((), -1, jnp.int32))
+        return gather(self.train, index)
 
     def refresh(self, carry: Carry) -> Carry:
         """The pass over the data that is due before this step."""
         return self._refresh(carry, self.train)
 
     def run(self, carry: Carry, start: int, count: int) -> Carry:
-        """`count` steps from step `start`, at most `batches.rows`; a bad loss is marked."""
+        """`count` steps from step `start`, at most `rows`; a bad loss is marked."""
         indices = self.batches.indices(start, count)
         if self.model.heavy:
-            for index in jnp.asarray(indices[:count]):
+            for index in self.place.each(indices[:count]):
                 carry = self._run_one(carry, self.train, index)
             return carry
-        return self._run(carry, self.train, indices, np.int32(count))
+        return self._run(carry, self.train, self.place.indices(indices), np.int32(count))
 
     def measure(self, carry: Carry) -> tuple[Carry, dict[str, float]]:
         """The numbers of a line of the log, and the carry with its sums reset."""
-        steps = int(carry.count)
-        means = {k: float(v) / max(steps, 1) for k, v in carry.sums.items()} if steps else {}
-        if self.objective == "full":
-            means.pop("batch_grad_norm", None)
-            numbers: dict[str, Any] = dict(self._evaluate[True](carry.state, self.train))
-        else:
-            numbers = {k.removeprefix("batch_"): v for k, v in means.items()}
-            if not steps:  # nothing to take a mean of yet: the first samples stand for it
-                numbers = dict(self._evaluate[True](carry.state, self.example_batch()))
-            means = {}
-        if self.test is not None:
-            test = self._evaluate[False](carry.state, self.test)
-            numbers |= {f"test_{k}": v for k, v in test.items()}
-        numbers.update(means)
-        if isinstance(self.tx, PeriodicTransformation) and steps:
-            numbers.update(self.tx.report(carry.state.opt_state))
-        carry = carry.replace(
-            sums=jax.tree.map(jnp.zeros_like, carry.sums), count=jnp.zeros((), jnp.int32)
-        )
+        numbers = line_of(self, carry, int(carry.count))
+        sums, count = self._reset((carry.sums, carry.count))
+        carry = carry.replace(sums=sums, count=count)
         fetched = jax.device_get(numbers)  # one transfer; it sorts the names
         return carry, {name: float(fetched[name]) for name in numbers}
 
+    def evaluate(
+        self, carry: Carry, *, with_gradient: bool, data: dict[str, jax.Array] | None = None
+    ) -> Metrics:
+        """The objective over `data`, by default the training set."""
+        function = self._evaluate_with_gradient if with_gradient else self._evaluate
+        return function(carry.state, self.train if data is None else data)
 
-def _gather(data: dict[str, jax.Array], index: jax.Array) -> dict[str, jax.Array]:
+    def report(self, carry: Carry) -> Metrics:
+        """What the transformation says of itself."""
+        return self._report(carry.state)
+
+
+class Measured(Protocol):
+    """What `line_of` asks of a program, of one training or of many side by side."""
+
+    objective: str
+
+    @property
+    def test(self) -> dict[str, jax.Array] | None: ...  # noqa: D102
+
+    def example_batch(self) -> dict[str, jax.Array]: ...  # noqa: D102
+
+    def evaluate(  # noqa: D102
+        self, carry: Carry, *, with_gradient: bool, data: dict[str, jax.Array] | None = None
+    ) -> Metrics: ...
+
+    def report(self, carry: Carry) -> Metrics: ...  # noqa: D102
+
+
+def line_of(program: Measured, carry: Carry, steps: int) -> dict[str, Any]:
+    """The numbers of a line of the log, `steps` steps after the last; not all fetched yet."""
+    means = {}
+    if steps:
+        means = {k: np.asarray(v, float) / steps for k, v in carry.sums.items()}
+    if program.objective == "full":
+        means.pop("batch_grad_norm", None)
+        numbers: dict[str, Any] = dict(program.evaluate(carry, with_gradient=True))
+    else:
+        numbers = {k.removeprefix("batch_"): v for k, v in means.items()}
+        if not steps:  # nothing to take a mean of yet: the first samples stand for it
+            batch = program.example_batch()
+            numbers = dict(program.evaluate(carry, with_gradient=True, data=batch))
+        means = {}
+    if program.test is not None:
+        test = program.evaluate(carry, with_gradient=False, data=program.test)
+        numbers |= {f"test_{k}": v for k, v in test.items()}
+    return numbers | means | (dict(program.report(carry)) if steps else {})
+
+
+def gather(data: dict[str, jax.Array], index: jax.Array) -> dict[str, jax.Array]:
+    """The samples of `index` as a batch, with their numbers."""
     return {"index": index, **{k: v[index] for k, v in data.items()}}
 
 
-def _one_step(step: Step) -> Callable[..., Carry]:
-    """`(carry, data, index) -> carry`: a step on the samples of `index`, and its metrics."""
+def _placed(step: Step, place: Placement) -> Step:
+    """The step on a batch split over the devices; what it gives is whole on each."""
 
-    def run(carry, data, index):
-        at = carry.state.step
-        state, metrics = step(carry.state, _gather(data, index))
-        bad = (carry.bad_step < 0) & ~jnp.isfinite(metrics["batch_loss"])
-        return Carry(
-            state=state,
-            sums=jax.tree.map(jnp.add, carry.sums, metrics),
-            count=carry.count + 1,
-            bad_step=jnp.where(bad, at, carry.bad_step),
-        )
+    def placed(state, batch):
+        return place.whole(step(state, place.split(batch)))
 
-    return run
+    return placed
 
 
-def _many_steps(step: Step) -> Callable[..., Carry]:
-    """A loop of a traced number of steps: one compiled program for every chunk length."""
-    one_step = _one_step(step)
+def many_steps(step: Callable[..., Carry]) -> Callable[..., Carry]:
+    """A loop of a traced number of steps: one compiled program for every chunk length.
 
-    def run(carry, data, indices, count):
+    `(carry, data, indices, count, *further) -> carry`; it ends early once every run in the
+    carry has a bad step.
+    """
+
+    def run(carry, data, indices, count, *further):
         def going(loop):
             i, carry = loop
-            return (i < count) & (carry.bad_step < 0)
+            return (i < count) & jnp.any(carry.bad_step < 0)
 
         def body(loop):
             i, carry = loop
-            return i + 1, one_step(carry, data, indices[i])
+            return i + 1, step(carry, data, indices[i], *further)
 
         return jax.lax.while_loop(going, body, (jnp.zeros_like(count), carry))[1]
 

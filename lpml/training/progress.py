@@ -15,6 +15,43 @@ _REDRAW_S = 0.1
 _PLAIN_LINE_S = 60.0
 
 
+class StatusLine:
+    """A line that is rewritten in place on a terminal and plain text elsewhere.
+
+    Args:
+        stream: where the line goes; the current sys.stderr if None.
+
+    Attributes:
+        terminal: whether the line can be rewritten.
+    """
+
+    def __init__(self, stream: TextIO | None = None):
+        self._stream = sys.stderr if stream is None else stream
+        self.terminal = bool(getattr(self._stream, "isatty", lambda: False)())
+        self._shown_width = 0
+
+    def draw(self, line: str) -> None:
+        """Shows the line in the place of the last one; cut to the terminal's width."""
+        if not self.terminal:
+            self.write(line + "\n")
+            return
+        # A line as wide as the terminal would wrap, and \r could not take it back.
+        line = line[: max(shutil.get_terminal_size().columns - 1, 1)]
+        self.write("\r" + line.ljust(self._shown_width))
+        self._shown_width = len(line)
+
+    def clear(self) -> None:
+        """Clears the line on a terminal, so that what follows starts on an empty one."""
+        if self.terminal and self._shown_width:
+            self.write("\r" + " " * self._shown_width + "\r")
+            self._shown_width = 0
+
+    def write(self, text: str) -> None:
+        """Writes text as it is."""
+        self._stream.write(text)
+        self._stream.flush()
+
+
 class Progress:
     """Shows `label step 12000/100000  12%  8123 steps/s  0:11 left  loss 0.9481`.
 
@@ -41,12 +78,10 @@ class Progress:
     ):
         self._total = total_steps
         self._label = f"{label} " if label else ""
-        self._stream = sys.stderr if stream is None else stream
+        self._out = StatusLine(stream)
         self._clock = clock
-        self._terminal = bool(getattr(self._stream, "isatty", lambda: False)())
-        self._shown_width = 0
         now = clock()
-        self._drawn_at = -math.inf if self._terminal else now
+        self._drawn_at = -math.inf if self._out.terminal else now
         # The first entry is replaced at the first update: what came before is compiling.
         self._window = collections.deque([(now, start)])
         self._compiled = False
@@ -60,17 +95,15 @@ class Progress:
         """
         now = self._clock()
         self._remember(now, step)
-        pause = _REDRAW_S if self._terminal else _PLAIN_LINE_S
+        pause = _REDRAW_S if self._out.terminal else _PLAIN_LINE_S
         if now - self._drawn_at < pause:
             return
         self._drawn_at = now
-        self._draw(self._line(step, metric))
+        self._out.draw(self._line(step, metric))
 
     def done(self) -> None:
         """Clears the line on a terminal, so that what follows starts on an empty one."""
-        if self._terminal and self._shown_width:
-            self._write("\r" + " " * self._shown_width + "\r")
-            self._shown_width = 0
+        self._out.clear()
 
     def _remember(self, now: float, step: int) -> None:
         if not self._compiled and step > self._window[0][1]:
@@ -100,19 +133,6 @@ class Progress:
         if metric:
             parts.append(metric)
         return "  ".join(parts)
-
-    def _draw(self, line: str) -> None:
-        if not self._terminal:
-            self._write(line + "\n")
-            return
-        # A line as wide as the terminal would wrap, and \r could not take it back.
-        line = line[: max(shutil.get_terminal_size().columns - 1, 1)]
-        self._write("\r" + line.ljust(self._shown_width))
-        self._shown_width = len(line)
-
-    def _write(self, text: str) -> None:
-        self._stream.write(text)
-        self._stream.flush()
 
 
 def format_seconds(seconds: float) -> str:

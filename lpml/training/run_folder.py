@@ -38,6 +38,7 @@ class RunFolder:
         self.environment_file = self.path / "environment.json"
         self.checkpoints = self.path / "checkpoints"
         self.done_file = self.path / "DONE"
+        self.failed_file = self.path / "FAILED"
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(self.path)
 
@@ -62,7 +63,7 @@ class RunFolder:
             write_json(self.config_file, wanted)
             return
         held = self._read_object(self.config_file)
-        old, new = _flatten(held), _flatten(wanted)
+        old, new = flatten(held), flatten(wanted)
         differing = [
             f"{name} is {_shown(old, name)} there and {_shown(new, name)} here"
             for name in dict.fromkeys([*new, *old])
@@ -156,11 +157,12 @@ def _lock(folder: Path) -> TextIO:
     return file
 
 
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dicts as one dict of dotted keys; an empty dict is a value."""
     flat: dict[str, Any] = {}
     for name, value in tree.items():
         if isinstance(value, dict) and value:
-            flat.update(_flatten(value, f"{prefix}{name}."))
+            flat.update(flatten(value, f"{prefix}{name}."))
         else:
             flat[prefix + name] = value
     return flat

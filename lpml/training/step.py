@@ -60,14 +60,19 @@ def make_step(model: Supervised, *, with_grad_norm: bool) -> Step:
     return step
 
 
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
+
+
 def make_refresh(
-    model: Supervised, *, batch_size: int
+    model: Supervised, *, batch_size: int, split: Callable[[Batch], Batch] = _as_it_is
 ) -> Callable[[TrainState, Batch], TrainState]:
     """`refresh(state, data) -> state`: the pass over the data some transformations want.
 
     Args:
       model: the problem.
       batch_size: samples of the pass held in memory at a time.
+      split: spreads a batch over the devices.
     """
 
     def refresh(state: TrainState, data: Batch) -> TrainState:
@@ -80,14 +85,17 @@ def make_refresh(
 
         def full_grad(params):
             return mean_over_data(
-                lambda batch: jax.grad(objective)(params, batch), data, batch_size=batch_size
+                lambda batch: jax.grad(objective)(params, batch),
+                data,
+                batch_size=batch_size,
+                constrain=split,
             )
 
         params, opt_state = state.tx.refresh(
             state.opt_state,
             state.params,
             full_grad_fn=full_grad,
-            outputs_fn=lambda params: model.outputs(params, state.model_state, data),
+            outputs_fn=lambda params: model.outputs(params, state.model_state, split(data)),
             key=key,
         )
         return state.replace(params=params, opt_state=opt_state)
@@ -96,12 +104,16 @@ def make_refresh(
 
 
 def make_evaluate(
-    model: Supervised, *, with_gradient: bool, batch_size: int
+    model: Supervised,
+    *,
+    with_gradient: bool,
+    batch_size: int,
+    split: Callable[[Batch], Batch] = _as_it_is,
 ) -> Callable[[TrainState, Batch], Metrics]:
     """`evaluate(state, data) -> metrics`: the objective over a whole data set.
 
     Gives `loss`, with `with_gradient` also `grad_norm` (2-norm of the full gradient), and
-    `accuracy` for classifiers.
+    `accuracy` for classifiers. `split` spreads a batch over the devices.
     """
 
     def evaluate(state: TrainState, data: Batch) -> Metrics:
@@ -117,7 +129,7 @@ def make_evaluate(
             value, (_, metrics) = objective(state.params)
             return {"loss": value, **metrics}, ()
 
-        metrics, grads = mean_over_data(measure, data, batch_size=batch_size)
+        metrics, grads = mean_over_data(measure, data, batch_size=batch_size, constrain=split)
         if with_gradient:
             metrics["grad_norm"] = optax.tree.norm(grads)
         return metrics

@@ -1,5 +1,6 @@
 """Points one after another: checked first, finished ones skipped, failures kept apart."""
 
+import functools
 import json
 import textwrap
 
@@ -7,7 +8,8 @@ import pytest
 
 from lpml.build import ConfigError
 from lpml.runs import Point
-from lpml.sweep import run_points, serial
+from lpml.sweep import run_points as run_points_with
+from lpml.sweep import run_serially
 from lpml.training.loop import Stopped
 
 CONFIG = """
@@ -22,6 +24,9 @@ CONFIG = """
             train=dict(steps=12, batch_size=2, log_every=4, checkpoint_every=12),
         ))
 """
+
+
+run_points = functools.partial(run_points_with, engine=run_serially)
 
 
 @pytest.fixture
@@ -40,7 +45,7 @@ def trained(monkeypatch):
         names.append((workdir.rpartition("/")[2], config["seed"]))
         return {"loss": float(config["seed"])}
 
-    monkeypatch.setattr(serial, "train", train)
+    monkeypatch.setattr("lpml.sweep.serial.train", train)
     return names
 
 
@@ -52,15 +57,15 @@ def test_points_run_in_their_order_with_their_overrides(config, trained, tmp_pat
     points = [Point("b", config, {"seed": 5}), Point("a", config)]
     outcomes = run_points(points, str(tmp_path / "runs"))
     assert trained == [("b", 5), ("a", 1)]
-    assert [(o.point, o.metrics, o.failure) for o in outcomes] == [
-        (points[0], {"loss": 5.0}, None),
-        (points[1], {"loss": 1.0}, None),
+    assert [(o.name, o.metrics, o.failure) for o in outcomes] == [
+        ("b", {"loss": 5.0}, None),
+        ("a", {"loss": 1.0}, None),
     ]
 
 
 def test_two_points_of_one_name_are_refused_before_anything_runs(config, trained, tmp_path):
     points = [Point("a", config), Point("b", config), Point("a", config, {"seed": 2})]
-    with pytest.raises(ValueError, match="two points share the folder a"):
+    with pytest.raises(ConfigError, match="two points map to the folder a"):
         run_points(points, str(tmp_path / "runs"))
     assert not trained
 
@@ -130,7 +135,7 @@ def test_a_request_to_stop_ends_the_sweep_and_the_next_call_goes_on(config, tmp_
     with pytest.raises(Stopped):
         run_points(points, str(tmp_path), should_stop=lambda: True)
     assert files(tmp_path / "a" / "checkpoints")
-    assert not files(tmp_path / "b")
+    assert files(tmp_path / "b") == [".lock", "config.json"], "only claimed"
     outcomes = run_points(points, str(tmp_path))
     assert [o.metrics["step"] for o in outcomes] == [12, 12]
 

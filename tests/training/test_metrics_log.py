@@ -8,8 +8,11 @@ import textwrap
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lpml.training.metrics_log import MetricsLog, read
+from lpml.training import metrics_log
+from lpml.training.metrics_log import MetricsLog, read, read_last
 
 
 def strict(line):
@@ -101,3 +104,36 @@ def test_what_is_no_number_is_refused_and_nothing_is_written(path):
         with pytest.raises((TypeError, ValueError)):
             log.append(1, {"a": 1.0, "b": "text"})
     assert path.read_text() == ""
+
+
+LINE = st.dictionaries(st.text(max_size=3).filter(lambda k: k != "step"), st.floats(0, 1))
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), LINE), max_size=8),
+    st.sampled_from(["", "{", '{"step": 99, "a', "\x00"]),
+    st.integers(1, 40),
+)
+def test_the_last_row_is_that_of_the_whole_file(tmp_path_factory, lines, torn, tail):
+    path = tmp_path_factory.mktemp("log") / "metrics.jsonl"
+    steps = np.cumsum([stride for stride, _ in lines]).tolist()
+    rows = [{"step": step, **values} for step, (_, values) in zip(steps, lines)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + torn)
+    whole = read(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics_log, "_TAIL_BYTES", tail)
+        assert read_last(path) == (whole[-1] if whole else None)
+
+
+def test_the_last_row_does_not_need_the_lines_before(path):
+    lines = ["garbage", *(json.dumps({"step": step, "a": 1.0}) for step in range(10_000))]
+    path.write_text("\n".join(lines) + "\n")
+    assert read_last(path) == {"step": 9999, "a": 1.0}
+
+
+def test_garbage_near_the_end_is_an_error_that_names_the_line(path):
+    lines = [json.dumps({"step": step}) for step in range(10_000)]
+    lines[9998] = "garbage"
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(ValueError, match="line 9999: "):
+        read_last(path)

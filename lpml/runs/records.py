@@ -1,13 +1,16 @@
 """Runs as values: what to run, and what finished run folders say."""
 
+from __future__ import annotations
+
 import json
 import os
 from collections.abc import Mapping
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lpml.training.metrics_log import read
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Point(NamedTuple):
@@ -41,6 +44,8 @@ class Run(NamedTuple):
 
     def series(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Steps and values of a metric, float64; non-finite values are NaN."""
+        import numpy as np  # here, because the table of runs is to come at once without it
+
         rows = [(line["step"], line[name]) for line in self.metrics if name in line]
         steps, values = zip(*rows) if rows else ((), ())
         return np.asarray(steps, float), np.asarray(values, float)

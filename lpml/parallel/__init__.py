@@ -1,0 +1,6 @@
+"""Work of one run on several devices: where its arrays lie, and which process does what."""
+
+from lpml.parallel.meeting import Meeting, ProcessFailure
+from lpml.parallel.mesh import Placement, placement
+
+__all__ = ["Meeting", "Placement", "ProcessFailure", "placement"]

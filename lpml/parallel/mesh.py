@@ -1,0 +1,120 @@
+"""Where the arrays of a run lie: on one device, or on a mesh over which every batch is split.
+
+Data parallelism is a matter of shardings alone: the program is the one of a single device,
+the compiler's partitioner splits what depends on a sharded batch and sums the gradients.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+AXIS = "data"
+
+
+def placement(devices: int) -> "Placement":
+    """The placement on the first `devices` devices; 1 is that of a run without a mesh.
+
+    Raises:
+      ValueError: fewer than 1, more than there are, or, of several processes, not all; the
+        sentence begins with `data = `, the setting's name in the section `mesh`.
+    """
+    if devices < 1:
+        raise ValueError(f"data = {devices} must be at least 1, a number of devices")
+    if jax.process_count() > 1 and devices != jax.device_count():
+        raise ValueError(
+            f"data = {devices} must be {jax.device_count()}, all devices of the "
+            f"{jax.process_count()} processes together"
+        )
+    if devices == 1:
+        return Placement()
+    if devices > jax.device_count():
+        raise ValueError(
+            f"data = {devices} is more than the devices present ({jax.device_count()} "
+            f"{jax.default_backend()}); give at most {jax.device_count()}"
+        )
+    return MeshPlacement(np.asarray(jax.devices()[:devices]))
+
+
+class Placement:
+    """One device: nothing is placed and nothing is split."""
+
+    devices = 1
+
+    def put(self, tree: Any) -> Any:
+        """Numpy arrays as device arrays, whole on every device."""
+        return jax.device_put(tree)
+
+    def indices(self, rows: np.ndarray) -> Any:
+        """Sample indices (..., batch) as an argument of a compiled function."""
+        return rows
+
+    def each(self, rows: np.ndarray) -> Iterator[Any]:
+        """Sample indices (steps, batch), step by step."""
+        return iter(jnp.asarray(rows))
+
+    def split(self, batch: Any) -> Any:
+        """Inside a compiled function: a batch whose samples are spread over the devices."""
+        return batch
+
+    def whole(self, tree: Any) -> Any:
+        """Inside a compiled function: values that are the same on every device."""
+        return tree
+
+    def jit(self, fn: Callable[..., Any], *, donate_argnums: tuple[int, ...] = ()) -> Any:
+        """`jax.jit` of a function whose results are whole on every device."""
+        return jax.jit(fn, donate_argnums=donate_argnums)
+
+
+class MeshPlacement(Placement):
+    """A mesh of one axis, `data`; batches are split over it, all else is on every device.
+
+    Args:
+      devices: (n,) jax devices, of one or several processes; every process must hold the
+        same arrays to put.
+    """
+
+    def __init__(self, devices: np.ndarray):
+        self.devices = len(devices)
+        self._mesh = Mesh(devices, (AXIS,), axis_types=(AxisType.Auto,))
+        self._replicated = NamedSharding(self._mesh, PartitionSpec())
+
+    def put(self, tree: Any) -> Any:
+        """See `Placement`; no process sends anything to another."""
+        return jax.tree.map(lambda leaf: _global(np.asarray(leaf), self._replicated), tree)
+
+    def indices(self, rows: np.ndarray) -> Any:
+        """See `Placement`; split along the batch, its last axis."""
+        spec = PartitionSpec(*[None] * (rows.ndim - 1), AXIS)
+        return _global(rows, NamedSharding(self._mesh, spec))
+
+    def each(self, rows: np.ndarray) -> Iterator[Any]:
+        """See `Placement`."""
+        return map(self.indices, rows)
+
+    def split(self, batch: Any) -> Any:
+        """See `Placement`; what does not split evenly stays whole."""
+        sharding = NamedSharding(self._mesh, PartitionSpec(AXIS))
+
+        def leaf(x):
+            even = x.ndim and len(x) % self.devices == 0
+            return jax.lax.with_sharding_constraint(x, sharding if even else self._replicated)
+
+        return jax.tree.map(leaf, batch)
+
+    def whole(self, tree: Any) -> Any:
+        """See `Placement`."""
+        return jax.tree.map(
+            lambda x: jax.lax.with_sharding_constraint(x, self._replicated), tree
+        )
+
+    def jit(self, fn: Callable[..., Any], *, donate_argnums: tuple[int, ...] = ()) -> Any:
+        """See `Placement`."""
+        return jax.jit(fn, donate_argnums=donate_argnums, out_shardings=self._replicated)
+
+
+def _global(host: np.ndarray, sharding: NamedSharding) -> jax.Array:
+    return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])

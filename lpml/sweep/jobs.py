@@ -1,0 +1,129 @@
+"""The points of a sweep, resolved, checked and given their folders."""
+
+import functools
+import json
+import logging
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import jax
+
+from lpml import config as configs
+from lpml.build import ConfigError
+from lpml.runs import Point
+from lpml.training.assemble import assemble, check_sections, traceable
+from lpml.training.program import Carry
+from lpml.training.recording import flatten
+from lpml.training.run import IGNORED_IN_COMPARISON
+from lpml.training.run_folder import RunFolder
+
+LOG = logging.getLogger("lpml")
+
+
+class Job(NamedTuple):
+    """A point that is known to be buildable.
+
+    Attributes:
+      name: its folder's name, unique among its siblings.
+      config: the resolved config, nested dicts of JSON's types.
+      folder: the run's folder.
+      hparams: dotted keys of what sets it apart, for TensorBoard's HPARAMS.
+    """
+
+    name: str
+    config: dict[str, Any]
+    folder: str
+    hparams: tuple[str, ...]
+
+
+class Outcome(NamedTuple):
+    """What became of a point: its final metrics, or the reason of its failure."""
+
+    name: str
+    metrics: dict[str, Any] | None
+    failure: str | None
+
+
+class Engine(Protocol):
+    """Runs jobs, each in its folder; gives their outcomes in any order.
+
+    A job that fails does not stop the others; a stop on request raises `Stopped`, with the
+    state of what was under way saved.
+    """
+
+    def __call__(
+        self, jobs: Sequence[Job], *, should_stop: Callable[[], bool]
+    ) -> list[Outcome]:
+        """Runs the jobs."""
+        ...
+
+
+def resolve(points: Sequence[Point], parent: str) -> list[Job]:
+    """Builds every point once, so that a bad one is refused before anything runs.
+
+    Raises:
+      ConfigError: a point that cannot be built, or two points of one name; names the point.
+      DataError: data that is missing or damaged.
+    """
+    by_name: dict[str, Point] = {}
+    for point in points:
+        twin = by_name.setdefault(point.name, point)
+        if twin is not point:
+            raise ConfigError(
+                f"two points map to the folder {point.name} ({_words(twin)} and "
+                f"{_words(point)}); give them different settings or names"
+            )
+    load = functools.cache(configs.load)
+    jobs = []
+    for point in points:
+        try:
+            config = configs.as_plain(configs.override(load(point.config), point.overrides))
+            _check(config)
+        except ConfigError as error:
+            raise ConfigError(f"point {point.name}: {error}") from error
+        folder = os.path.join(parent, point.name)
+        jobs.append(Job(point.name, config, folder, tuple(flatten(point.overrides))))
+    return jobs
+
+
+def finished(jobs: Sequence[Job]) -> list[Outcome]:
+    """Claims the folders of all jobs; gives the outcomes of those that are done already.
+
+    Raises:
+      FolderConflict: a folder belongs to another config or to a run under way.
+    """
+    outcomes = []
+    for job in jobs:
+        with RunFolder(job.folder) as folder:
+            folder.claim(job.config, ignore=IGNORED_IN_COMPARISON)
+            metrics = folder.finished()
+        if metrics is not None:
+            outcomes.append(Outcome(job.name, metrics, None))
+    return outcomes
+
+
+def _check(config):
+    check_sections(config)
+    with jax.enable_x64(config["precision"] == "float64"):
+        assemble(config, shapes=False)
+        carry_shapes(config)
+
+
+def carry_shapes(config: dict[str, Any]) -> Carry:
+    """The carry of a run as shapes; traced once for all configs that differ in no shape."""
+    floats = {k: 1.0 for k, v in traceable(config).items() if isinstance(v, float)}
+    # the seed and a rate change no shape
+    like = {**config, "seed": 0, "optim": {**config["optim"], **floats}}
+    return _carry_shapes(json.dumps(like), config["precision"])
+
+
+@functools.lru_cache(maxsize=4096)
+def _carry_shapes(text, precision):
+    del precision  # x64 as it says is on already
+    return assemble(json.loads(text))[0].shapes()
+
+
+def _words(point):
+    settings = ", ".join(f"{key}={value}" for key, value in point.overrides.items())
+    return f"{point.config} with {settings}" if settings else point.config
