@@ -27,7 +27,13 @@ from lpml.sweep.metrics import choose_metric
 from lpml.sweep.space import Space, make_space, trial_space
 from lpml.sweep.sweeping import WHOLE, Plan, Shard, plan, read_shard, run_sweep
 from lpml.sweep.tune import tune as run_study
-from lpml.training.assemble import assemble, check_sections, families
+from lpml.training.assemble import (
+    assemble,
+    check_sections,
+    families,
+    is_measurement,
+    measurement,
+)
 from lpml.training.checkpoint import CheckpointMismatch
 from lpml.training.loop import RunFailed, Stopped
 from lpml.training.run import enable_compile_cache, train
@@ -84,6 +90,8 @@ def run(
     workdir = _folder(workdir, run_name(path, overrides))
     enable_compile_cache()
     plain = as_plain(config)
+    if together and is_measurement(plain):
+        raise ConfigError("a measurement runs in one process; leave --coordinator away")
     # where a process finds its data is its own affair
     given = json.dumps({**plain, "data": {**plain.get("data", {}), "dir": None}})
     # signals come first: while jax's devices start, one would otherwise kill
@@ -158,6 +166,10 @@ def dry_run(config: ConfigDict) -> int:
     plain = as_plain(config)
     check_sections(plain)
     print(json.dumps(plain, indent=2))
+    if is_measurement(plain):
+        made = measurement(plain)
+        print(f"{made.count} lines of {', '.join(made.metrics)}; nothing was measured")
+        return 0
     with jax.enable_x64(plain["precision"] == "float64"):
         program, schedule = assemble(plain)
         batch = program.example_batch()

@@ -21,10 +21,15 @@ ALLOWED = {
     "lpml.models": ("lpml.quant", "lpml.formats"),
     "lpml.optim": ("lpml.formats", "lpml.quant", "lpml.native"),
     "lpml.parallel": ("lpml.formats",),
+    "lpml.measurements": tuple(f"lpml.{layer}" for layer in ABOVE),
     # top-level modules: those that say how a name becomes an object ...
     "lpml.build": (),
     "lpml.config": ("lpml.build",),
-    "lpml.training": ("lpml.build", *(f"lpml.{layer}" for layer in ABOVE)),
+    "lpml.training": (
+        "lpml.build",
+        "lpml.measurements",
+        *(f"lpml.{layer}" for layer in ABOVE),
+    ),
     # ... those that read what training wrote ...
     "lpml.runs": ("lpml.training", "lpml.build"),
     "lpml.sweep": ("lpml.training", "lpml.data", "lpml.runs", "lpml.config", "lpml.build"),

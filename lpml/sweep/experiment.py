@@ -74,18 +74,18 @@ def publish(
 
 
 def table(points: Sequence[Point], runs: Mapping[str, Run]) -> list[dict[str, Any]]:
-    """One row per point: its name, optimizer, bits, seed and final metrics."""
+    """One row per point: its name, optimizer and bits if it trains, seed, final metrics."""
     rows = []
     for point in points:
         run = runs[point.name]
-        optim = run.config["optim"]
+        optim = run.config.get("optim", {})
+        trained = {f"optim.{key}": optim.get(key) for key in ("name", "bits") if optim}
         final = run.final if run.final is not None else (run.metrics or [{}])[-1]
         numbers = {k: v for k, v in final.items() if k != "step"}
         rows.append(
             {
                 "run": point.name,
-                "optim.name": optim["name"],
-                "optim.bits": optim.get("bits"),
+                **trained,
                 "seed": run.config["seed"],
                 **{k: v for k, v in point.overrides.items() if k not in ("seed", "optim.bits")},
                 "finished": run.final is not None,

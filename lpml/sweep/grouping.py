@@ -9,7 +9,7 @@ import optax
 
 from lpml.data import Dataset
 from lpml.sweep.jobs import Job, carry_shapes
-from lpml.training.assemble import assemble, traceable, transformation
+from lpml.training.assemble import assemble, is_measurement, traceable, transformation
 from lpml.training.loop import Schedule
 from lpml.training.memory import available, bytes_of, most_bytes
 from lpml.training.program import Program, functions
@@ -53,13 +53,13 @@ class Group(NamedTuple):
 
     def __str__(self) -> str:
         """What is run together, or why not."""
-        names = [f"optim.{name}" for name in self.traced]
-        flat = [flatten({k: j.config[k] for k in ("seed", "data")}) for j in self.jobs]
-        names += [key for key in flat[0] if len({json.dumps(f[key]) for f in flat}) > 1]
         if self.alone:
             some = ", ".join(job.name for job in self.jobs[:3])
             more = f" and {len(self.jobs) - 3} more" if len(self.jobs) > 3 else ""
             return f"one by one: {some}{more} ({self.alone})"
+        names = [f"optim.{name}" for name in self.traced]
+        flat = [flatten({k: j.config[k] for k in ("seed", "data")}) for j in self.jobs]
+        names += [key for key in flat[0] if len({json.dumps(f[key]) for f in flat}) > 1]
         return f"{len(self.jobs)} points as one program; they differ in {', '.join(names)}"
 
 
@@ -68,11 +68,17 @@ def group_jobs(jobs: Sequence[Job]) -> list[Group]:
     found: dict[str, list[Job]] = {}
     why_alone: dict[str, str] = {}
     for job in jobs:
+        if is_measurement(job.config):
+            found.setdefault("measurements", []).append(job)
+            why_alone["measurements"] = "measurements are no steps of one program"
+            continue
         with jax.enable_x64(job.config["precision"] == "float64"):
             program, _ = assemble(job.config, shapes=False)
         key = _key(job.config, program)
         found.setdefault(key, []).append(job)
-        if program.place.devices > 1:
+        if program.start_from is not None:
+            why_alone[key] = "each starts from a run of its own"
+        elif program.place.devices > 1:
             why_alone[key] = "each is spread over the devices already"
         elif program.model.heavy and jax.default_backend() == "cpu":
             why_alone[key] = "convolutions under vmap are slow on a CPU"

@@ -12,7 +12,13 @@ import jax
 from lpml import config as configs
 from lpml.build import ConfigError
 from lpml.runs import Point
-from lpml.training.assemble import assemble, check_sections, traceable
+from lpml.training.assemble import (
+    assemble,
+    check_sections,
+    is_measurement,
+    measurement,
+    traceable,
+)
 from lpml.training.program import Carry
 from lpml.training.recording import flatten
 from lpml.training.run import IGNORED_IN_COMPARISON
@@ -35,6 +41,13 @@ class Job(NamedTuple):
     config: dict[str, Any]
     folder: str
     hparams: tuple[str, ...]
+
+    @property
+    def steps(self) -> int:
+        """The step of the last line of its log."""
+        if is_measurement(self.config):
+            return measurement(self.config).count
+        return self.config["train"]["steps"]
 
 
 class Outcome(NamedTuple):
@@ -105,6 +118,9 @@ def finished(jobs: Sequence[Job]) -> list[Outcome]:
 
 def _check(config):
     check_sections(config)
+    if is_measurement(config):
+        measurement(config)
+        return
     with jax.enable_x64(config["precision"] == "float64"):
         assemble(config, shapes=False)
         carry_shapes(config)

@@ -10,7 +10,7 @@ import jax
 
 from lpml.build import ConfigError, suggestion
 from lpml.sweep.jobs import Job, carry_shapes
-from lpml.training.assemble import assemble
+from lpml.training.assemble import assemble, is_measurement, measurement
 from lpml.training.program import functions
 
 _HIGHER = ("accuracy", "auc", "score")
@@ -30,6 +30,8 @@ class Metric(NamedTuple):
 def choose_metric(jobs: Sequence[Job], name: str | None = None) -> Metric:
     """The named metric, or `grad_norm` of full objectives, else `test_accuracy`, else `loss`.
 
+    Of measurements the first that they name.
+
     Args:
       jobs: at least one.
       name: what to take.
@@ -39,7 +41,9 @@ def choose_metric(jobs: Sequence[Job], name: str | None = None) -> Metric:
     """
     kinds = {json.dumps(_telling(job.config), sort_keys=True): job.config for job in jobs}
     known = dict.fromkeys(metric for config in kinds.values() for metric in names(config))
-    if name is None:
+    if name is None and all(is_measurement(job.config) for job in jobs):
+        name = measurement(jobs[0].config).metrics[0]
+    elif name is None:
         full = all(job.config["train"].get("objective", "full") == "full" for job in jobs)
         usual = ("grad_norm",) if full else ("test_accuracy", "loss")
         name = next(metric for metric in (*usual, "loss") if metric in known)
@@ -53,6 +57,8 @@ def choose_metric(jobs: Sequence[Job], name: str | None = None) -> Metric:
 
 def names(config: Mapping[str, Any]) -> list[str]:
     """Names of the final metrics of a run, from shapes alone: nothing is computed."""
+    if is_measurement(config):
+        return list(measurement(config).metrics)
     with jax.enable_x64(config["precision"] == "float64"):
         program, _ = assemble(config, shapes=False)
         carry = carry_shapes(dict(config))
@@ -80,6 +86,8 @@ def names(config: Mapping[str, Any]) -> list[str]:
 
 def _telling(config):
     """What decides which metrics there are."""
+    if is_measurement(config):
+        return config["measurement"]
     parts = {key: config[key]["name"] for key in ("data", "model", "optim")}
     return {**parts, "objective": config["train"].get("objective")}
 

@@ -108,7 +108,7 @@ class Monitor:
         trained = self._trained + sum(map(self._steps_of, running))
         earlier = sum(self._start[name] for name in self._left)
         under_way = sum(map(self._steps_of, running))
-        left = sum(job.config["train"]["steps"] for job in self._left.values())
+        left = sum(job.steps for job in self._left.values())
         left = max(left - earlier - under_way, 0)
         if trained:
             parts.append(f"{100 * trained // (trained + left)}%")

@@ -110,7 +110,8 @@ def summarise(
     status = {row["run"]: row["status"] for row in points}
     made = [_setting(row, name, status) for row in joined]
     usual = [j.config for j, each in zip(jobs, settings) if VARIANT not in each]
-    base = (usual or [jobs[0].config])[0]["optim"]["name"]
+    first = (usual or [jobs[0].config])[0]
+    base = first["optim" if "optim" in first else "measurement"]["name"]
     made = sort(made, f"-{name}" if metric.higher else name)
     return Summary(metric, base, keys, points, made)
 

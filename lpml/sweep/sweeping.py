@@ -134,7 +134,7 @@ def _check_twins(jobs):
     """Two points of one config would be one run under two names."""
     seen: dict[str, str] = {}
     for job in jobs:
-        config = {**job.config, "data": dict(job.config["data"])}
+        config = {**job.config, "data": dict(job.config.get("data", {}))}
         for key in IGNORED_IN_COMPARISON:
             config["data"].pop(key.rpartition(".")[2], None)
         twin = seen.setdefault(json.dumps(config, sort_keys=True), job.name)

@@ -12,7 +12,7 @@ import jax
 import optax
 from flax.errors import FlaxError
 
-from lpml import data, models, optim
+from lpml import data, measurements, models, optim
 from lpml.build import ConfigError, build, choices, fits, suggestion
 from lpml.parallel import Placement, placement
 from lpml.training.loop import Schedule
@@ -20,6 +20,8 @@ from lpml.training.program import Batches, Program
 
 SECTIONS = ("seed", "precision", "data", "model", "optim", "train")
 OPTIONAL = ("mesh",)
+# those of a config that trains nothing
+MEASURING = ("seed", "precision", "measurement")
 PRECISIONS = ("float32", "float64")
 OBJECTIVES = ("full", "batch")
 MAX_SEED = 2**32 - 1
@@ -32,20 +34,37 @@ def families() -> dict[str, dict[str, Any]]:
         "data": choices(data, data.Dataset),
         "model": choices(models, models.Supervised),
         "optim": choices(optim, optax.GradientTransformation),
+        "measurement": choices(measurements, measurements.Measurement),
     }
+
+
+def is_measurement(config: Mapping[str, Any]) -> bool:
+    """Whether a config measures instead of training."""
+    return "measurement" in config
+
+
+def measurement(config: Mapping[str, Any]) -> measurements.Measurement:
+    """What a config with the section `measurement` measures; ConfigError as of `assemble`."""
+    check_sections(config)
+    known = families()["measurement"]
+    with jax.enable_x64(config["precision"] == "float64"):
+        return build(known, config["measurement"], section="measurement", context={})
 
 
 def check_sections(config: Mapping[str, Any]) -> None:
     """Raises ConfigError for what no algorithm can use: an unknown or missing section, a
     wrong kind of value at the top, a number that is not finite.
     """
+    wanted, optional = (MEASURING, ()) if is_measurement(config) else (SECTIONS, OPTIONAL)
+    known = wanted + optional
     for key in config:
-        if key not in SECTIONS + OPTIONAL:
+        if key not in known:
+            kind = "a config that measures" if is_measurement(config) else "a config"
             raise ConfigError(
-                f"config.{key} is not read by anything{suggestion(key, SECTIONS + OPTIONAL)}; "
-                f"a config has {', '.join(SECTIONS + OPTIONAL)}"
+                f"config.{key} is not read by anything{suggestion(key, known)}; {kind} has "
+                f"{', '.join(known)}"
             )
-    missing = [key for key in SECTIONS if key not in config]
+    missing = [key for key in wanted if key not in config]
     if missing:
         raise ConfigError(f"the config lacks {', '.join(missing)}")
     if config["precision"] not in PRECISIONS:
@@ -56,7 +75,7 @@ def check_sections(config: Mapping[str, Any]) -> None:
     seed = config["seed"]
     if not fits(seed, int) or not 0 <= seed <= MAX_SEED:
         raise ConfigError(f"config.seed = {seed!r} must be a whole number, 0 to {MAX_SEED}")
-    for section in ("data", "model", "optim", "train", *OPTIONAL):
+    for section in known[2:]:
         if section not in config:
             continue
         if not isinstance(config[section], Mapping):
@@ -134,12 +153,13 @@ def traceable(config: Mapping[str, Any]) -> dict[str, int | float]:
     They are those whose annotation admits a `jax.Array`; each as the kind of number (int or
     float) that its annotation wants.
     """
-    function = families()["optim"].get(config["optim"].get("name"))
+    optim = config.get("optim", {})  # none where nothing is trained
+    function = families()["optim"].get(optim.get("name"))
     numbers: dict[str, int | float] = {}
     if function is None:
         return numbers
     for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
-        value = config["optim"].get(name)
+        value = optim.get(name)
         kinds = typing.get_args(parameter.annotation)
         if jax.Array in kinds and fits(value, float):
             numbers[name] = float(value) if float in kinds else value
@@ -184,6 +204,7 @@ def training(
     sampling: str = "shuffle",
     objective: str = "full",
     full_batch_size: int = 1024,
+    start_from: str | None = None,
 ) -> tuple[Program, Schedule]:
     """The section `train` of a config.
 
@@ -200,7 +221,12 @@ def training(
       sampling: `"shuffle"` (every sample once an epoch), `"replacement"` or `"sequential"`.
       objective: see `Program`.
       full_batch_size: samples at a time in passes over the whole data set.
+      start_from: folder of a finished run whose parameters and batch statistics this one
+        starts with, e.g. the float network that is to be quantised. With it `steps` may be
+        0: the network is evaluated and that is all.
     """
+    if steps == 0 and start_from is None:
+        raise ValueError("steps = 0 must be at least 1, unless start_from names a run")
     if objective not in OBJECTIVES:
         known = ", ".join(OBJECTIVES)
         raise ValueError(f"objective {objective!r} does not exist; choose from {known}")
@@ -225,6 +251,7 @@ def training(
         objective=objective,
         full_batch_size=full_batch_size,
         place=place,
+        start_from=start_from,
     )
     schedule = Schedule(steps, log_every, checkpoint_every, program.refresh_every)
     return program, schedule

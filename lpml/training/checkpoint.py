@@ -75,7 +75,7 @@ class Checkpoints:
             raise OSError(error.errno, reason, str(self._directory)) from error
         self._sweep(step)
 
-    def restore(self, like: Any) -> tuple[int, Any] | None:
+    def restore(self, like: Any, *, only: tuple[str, ...] = ("",)) -> tuple[int, Any] | None:
         """Returns the step and tree of the newest readable checkpoint, or None without one.
 
         A checkpoint that is incomplete or damaged is passed over with one warning line.
@@ -83,6 +83,8 @@ class Checkpoints:
         Args:
             like: the tree to fill, of arrays or ShapeDtypeStructs; see manifest.unpack for
                 where the new arrays are placed.
+            only: beginnings of the key paths that `like` is held against; it may then leave
+                out the rest of what was saved.
 
         Raises:
             CheckpointMismatch: the newest readable checkpoint has other leaves, shapes or
@@ -91,7 +93,8 @@ class Checkpoints:
         for step in reversed(self.steps()):
             path = self._directory / str(step)
             try:
-                saved = manifest.read(path, step)
+                held = manifest.read(path, step)
+                saved = {name: held[name] for name in held if name.startswith(only)}
                 manifest.compare(saved, like)
                 with _orbax() as ocp:
                     arrays = ocp.load(path)

@@ -18,8 +18,8 @@ def follow(config: Mapping[str, Any], *, should_stop: Callable[[], bool]) -> dic
     done = processes.told(None)
     if done is not None:
         return done
-    saved = processes.told(None)
-    if saved:
+    given, saved = processes.told(None)
+    if given:
         carry = handed_out(program, jax.tree.map(_blank, program.shapes()))
     else:
         carry = program.init(config["seed"])

@@ -34,7 +34,7 @@ class Schedule:
     """When things happen, in steps.
 
     Args:
-      steps: length of the training, >= 1.
+      steps: length of the training, >= 0.
       log_every: steps between two lines of the log (and evaluations).
       checkpoint_every: steps between two checkpoints.
       refresh_every: steps between two passes of the algorithm over the data, or None.
@@ -46,9 +46,9 @@ class Schedule:
     refresh_every: int | None = None
 
     def __post_init__(self):
-        for name in ("steps", "log_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
+        for name, least in (("steps", 0), ("log_every", 1), ("checkpoint_every", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} = {getattr(self, name)} must be at least {least}")
 
     def next_event(self, step: int) -> int:
         """The first step after `step` at which something happens."""

@@ -139,6 +139,7 @@ class Program:
         (at step 0, of the first samples).
       full_batch_size: samples at a time in passes over the data.
       place: the devices; every batch is split over them, the carry is whole on each.
+      start_from: folder of the run to take the first parameters from; see `starting`.
     """
 
     def __init__(
@@ -151,7 +152,9 @@ class Program:
         objective: str,
         full_batch_size: int,
         place: Placement | None = None,
+        start_from: str | None = None,
     ):
+        self.start_from = start_from
         self.model, self.tx, self.batches = model, tx, batches
         self.dataset = dataset
         self.objective = objective

@@ -9,12 +9,13 @@ from typing import Any
 import jax
 
 from lpml.parallel import processes
-from lpml.training.assemble import assemble, check_sections
-from lpml.training.following import follow, handed_out
-from lpml.training.loop import RunFailed, fit
+from lpml.training.assemble import check_sections
+from lpml.training.following import follow
+from lpml.training.loop import RunFailed
 from lpml.training.progress import Progress
 from lpml.training.recording import Recording
 from lpml.training.run_folder import RunFolder
+from lpml.training.work import work_of
 
 LOG = logging.getLogger("lpml")
 
@@ -33,6 +34,8 @@ def train(
     on_log: Callable[[int, Mapping[str, float]], None] | None = None,
 ) -> dict[str, float]:
     """Runs a config in a folder, or resumes it there, or reads the result of a finished run.
+
+    A config with the section `measurement` measures, all others train.
 
     Args:
       config: the resolved config as nested dicts.
@@ -56,7 +59,7 @@ def train(
     with jax.enable_x64(config["precision"] == "float64"):
         if not processes.is_first():
             return follow(config, should_stop=should_stop)
-        parts = assemble(config) if fresh else None
+        work = work_of(config) if fresh else None
         with RunFolder(workdir) as folder:
             folder.claim(dict(config), ignore=IGNORED_IN_COMPARISON)
             done = processes.told(folder.finished())
@@ -64,22 +67,15 @@ def train(
                 if not label:
                     LOG.info("%s is finished already; nothing to do", workdir)
                 return done
-            program, schedule = parts or assemble(config)
+            work = work or work_of(config)
             recording = Recording(
-                folder, config, program.shapes(), steps=schedule.steps, hparams=hparams
+                folder, config, work.shapes(), steps=work.steps, hparams=hparams
             )
-            progress = Progress(schedule.steps, start=recording.start, label=label)
+            progress = Progress(work.steps, start=recording.start, label=label)
             recording.outputs.progress = progress
             recording.outputs.on_log = on_log
             try:
-                fit(
-                    program,
-                    _start_of(program, recording, config["seed"]),
-                    schedule,
-                    outputs=recording.outputs,
-                    start=recording.start,
-                    should_stop=should_stop,
-                )
+                work.run(recording, should_stop)
                 return processes.told(recording.finish())
             except RunFailed as failure:
                 recording.fail(str(failure))
@@ -87,15 +83,6 @@ def train(
             finally:
                 recording.close()
                 progress.done()
-
-
-def _start_of(program, recording, seed):
-    """The fresh or restored carry, on all processes."""
-    steps = recording.checkpoints.steps
-    processes.know_checkpoints(steps)
-    restored = recording.carry
-    processes.told([] if restored is None else steps())
-    return program.init(seed) if restored is None else handed_out(program, restored)
 
 
 def enable_compile_cache(folder: str | None = None) -> None:

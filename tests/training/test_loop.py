@@ -241,9 +241,10 @@ def test_without_refreshes_there_are_no_events_for_them():
 
 
 @pytest.mark.parametrize("name", ["steps", "log_every", "checkpoint_every"])
-def test_intervals_below_one_are_refused_by_name(name):
-    intervals = dict(steps=1, log_every=1, checkpoint_every=1) | {name: 0}
-    with pytest.raises(ValueError, match=f"{name} = 0"):
+def test_intervals_that_cannot_be_are_refused_by_name(name):
+    wrong = -1 if name == "steps" else 0
+    intervals = dict(steps=1, log_every=1, checkpoint_every=1) | {name: wrong}
+    with pytest.raises(ValueError, match=f"{name} = {wrong}"):
         Schedule(**intervals)
 
 

@@ -1,0 +1,9 @@
+"""What runs measure without training: a function for each kind of measurement.
+
+A config names one in its section `measurement`, with that function's keyword arguments.
+"""
+
+from lpml.measurements.matmul_error import matmul_error
+from lpml.measurements.measurement import Measurement
+
+__all__ = ["Measurement", "matmul_error"]

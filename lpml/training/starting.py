@@ -1,0 +1,45 @@
+"""A training that starts with the parameters of a finished run."""
+
+import os
+
+from lpml.build import ConfigError
+from lpml.training.checkpoint import CheckpointMismatch, Checkpoints
+from lpml.training.program import Carry
+from lpml.training.state import TrainState
+
+
+def started_from(folder: str, carry: Carry) -> Carry:
+    """The carry of a fresh run, with parameters and batch statistics of another run's end.
+
+    Everything else is fresh: the optimizer's state is that of a first step from there.
+
+    Args:
+      folder: the other run's.
+      carry: fresh; its optimizer's state is made anew from the parameters.
+
+    Raises:
+      ConfigError: the folder holds no finished run.
+      CheckpointMismatch: its network is another one; names the first leaf that differs.
+    """
+    if not os.path.exists(os.path.join(folder, "DONE")):
+        raise ConfigError(
+            f"config.train.start_from = {folder!r} holds no finished run; run that one first"
+        )
+    # what is None is no leaf: the rest of the carry is not asked for
+    bare = carry.state.replace(step=None, opt_state=None, key=None)
+    like = carry.replace(state=bare, sums=None, count=None, bad_step=None)
+    try:
+        checkpoints = Checkpoints(os.path.join(folder, "checkpoints"))
+        found = checkpoints.restore(like, only=(".state.params", ".state.model_state"))
+    except CheckpointMismatch as error:
+        raise CheckpointMismatch(f"config.train.start_from: {error}") from None
+    if found is None:
+        raise ConfigError(
+            f"config.train.start_from = {folder!r} holds no readable checkpoint; run that one "
+            "again in another folder"
+        )
+    end = found[1].state
+    fresh = TrainState.create(
+        params=end.params, tx=end.tx, key=carry.state.key, model_state=end.model_state
+    )
+    return carry.replace(state=fresh)
