@@ -23,6 +23,7 @@ from lpml.training.program import Carry
 from lpml.training.recording import flatten
 from lpml.training.run import IGNORED_IN_COMPARISON
 from lpml.training.run_folder import RunFolder
+from lpml.training.starting import sibling
 
 LOG = logging.getLogger("lpml")
 
@@ -48,6 +49,11 @@ class Job(NamedTuple):
         if is_measurement(self.config):
             return measurement(self.config).count
         return self.config["train"]["steps"]
+
+    @property
+    def after(self) -> str | None:
+        """The name of the point that it starts from, if it starts from a run beside it."""
+        return sibling(self.config.get("train", {}).get("start_from"))
 
 
 class Outcome(NamedTuple):

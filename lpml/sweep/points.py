@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 
+from lpml.build import ConfigError
 from lpml.runs import Point
 from lpml.sweep.jobs import Engine, Job, Outcome, finished, resolve
 from lpml.sweep.vectorised import run_vectorised
@@ -35,11 +36,43 @@ def run_points(
 def run_jobs(
     jobs: Sequence[Job], *, engine: Engine, should_stop: Callable[[], bool]
 ) -> list[Outcome]:
-    """Runs the jobs that are not finished yet; see `run_points`."""
+    """Runs the jobs that are not finished yet; see `run_points`.
+
+    A job that starts from another one's network follows it, or fails with it.
+
+    Raises:
+      ConfigError: jobs that start from each other in a circle.
+    """
+    stages = _stages(jobs)
     outcomes = {outcome.name: outcome for outcome in finished(jobs)}
     LOG.info("%d points, %d of them finished before", len(jobs), len(outcomes))
-    left = [job for job in jobs if job.name not in outcomes]
-    if left:
-        for outcome in engine(left, should_stop=should_stop):
-            outcomes[outcome.name] = outcome
+    for stage in stages:
+        left = []
+        for job in stage:
+            if job.name in outcomes:
+                continue
+            before = outcomes.get(job.after)
+            if before is not None and before.failure is not None:
+                reason = f"it starts from {job.after}, which failed"
+                outcomes[job.name] = Outcome(job.name, None, reason)
+            else:
+                left.append(job)
+        if left:
+            for outcome in engine(left, should_stop=should_stop):
+                outcomes[outcome.name] = outcome
     return [outcomes[job.name] for job in jobs]
+
+
+def _stages(jobs):
+    """The jobs in lists, each after those that it starts from."""
+    stages, waiting = [], list(jobs)
+    while waiting:
+        names = {job.name for job in waiting}
+        ready = [job for job in waiting if job.after not in names]
+        if not ready:
+            raise ConfigError(
+                f"the points {', '.join(sorted(names))} start from each other in a circle"
+            )
+        stages.append(ready)
+        waiting = [job for job in waiting if job.after in names]
+    return stages

@@ -222,8 +222,8 @@ def training(
       objective: see `Program`.
       full_batch_size: samples at a time in passes over the whole data set.
       start_from: folder of a finished run whose parameters and batch statistics this one
-        starts with, e.g. the float network that is to be quantised. With it `steps` may be
-        0: the network is evaluated and that is all.
+        starts with, e.g. the float network that is to be quantised; a bare name is a run
+        beside this one. With it `steps` may be 0: the network is evaluated and that is all.
     """
     if steps == 0 and start_from is None:
         raise ValueError("steps = 0 must be at least 1, unless start_from names a run")

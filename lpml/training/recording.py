@@ -32,6 +32,7 @@ class Recording:
       side_by_side: how many runs its program computes at once, for environment.json.
 
     Attributes:
+      folder: the run's.
       start: the step to start from.
       carry: the restored carry, None for a fresh run.
       checkpoints: those of the run.
@@ -52,6 +53,7 @@ class Recording:
         side_by_side: int = 1,
     ):
         self._folder, self._steps = folder, steps
+        self.folder = folder.path
         self.checkpoints = Checkpoints(folder.checkpoints)
         restored = self.checkpoints.restore(like)
         self.start = restored[0] if restored else 0

@@ -8,6 +8,18 @@ from lpml.training.program import Carry
 from lpml.training.state import TrainState
 
 
+def sibling(start_from: str | None) -> str | None:
+    """The name of the run beside this one that `start_from` means; None for a path."""
+    return start_from if start_from and os.path.basename(start_from) == start_from else None
+
+
+def folder_of(start_from: str, beside: str | os.PathLike[str]) -> str:
+    """The folder that `start_from` means: a bare name is a run beside the folder `beside`."""
+    if sibling(start_from) is None:
+        return start_from
+    return os.path.join(os.path.dirname(os.path.abspath(beside)), start_from)
+
+
 def started_from(folder: str, carry: Carry) -> Carry:
     """The carry of a fresh run, with parameters and batch statistics of another run's end.
 
@@ -23,7 +35,7 @@ def started_from(folder: str, carry: Carry) -> Carry:
     """
     if not os.path.exists(os.path.join(folder, "DONE")):
         raise ConfigError(
-            f"config.train.start_from = {folder!r} holds no finished run; run that one first"
+            f"config.train.start_from: {folder} holds no finished run; run that one first"
         )
     # what is None is no leaf: the rest of the carry is not asked for
     bare = carry.state.replace(step=None, opt_state=None, key=None)
@@ -35,7 +47,7 @@ def started_from(folder: str, carry: Carry) -> Carry:
         raise CheckpointMismatch(f"config.train.start_from: {error}") from None
     if found is None:
         raise ConfigError(
-            f"config.train.start_from = {folder!r} holds no readable checkpoint; run that one "
+            f"config.train.start_from: {folder} holds no readable checkpoint; run that one "
             "again in another folder"
         )
     end = found[1].state

@@ -11,7 +11,7 @@ from lpml.training.following import handed_out
 from lpml.training.loop import RunFailed, Schedule, Stopped, fit
 from lpml.training.program import Program
 from lpml.training.recording import Recording
-from lpml.training.starting import started_from
+from lpml.training.starting import folder_of, started_from
 
 
 class Work(Protocol):
@@ -76,7 +76,8 @@ class Training:
             if self.program.start_from is None:
                 processes.told([False, saved])
                 return self.program.init(self.seed)
-            carry = started_from(self.program.start_from, self.program.init(self.seed))
+            source = folder_of(self.program.start_from, recording.folder)
+            carry = started_from(source, self.program.init(self.seed))
         processes.told([True, saved])
         return handed_out(self.program, carry)
 
