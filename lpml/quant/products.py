@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -186,10 +186,7 @@ def _per_axis(count, axes):
     return (count,) * axes if isinstance(count, int) else tuple(count)
 
 
-Multiply = Callable[[jax.Array, jax.Array], jax.Array]
-
-
-def _rounded_product(multiply: Multiply, x, w, roles, key):
+def _rounded_product(multiply, x, w, roles, key):
     """`multiply(x, w)`, bilinear: x (batch, ..., inputs), w (*window, inputs, outputs)."""
     known, numbers = _Known.apart(roles)
     return _product(multiply, known, x, w, numbers, key)
