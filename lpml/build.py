@@ -114,14 +114,16 @@ def in_words(annotation: Any) -> str:
     """What `fits` an annotation, as the end of a sentence: `a number or 'auto'`."""
     origin, options = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
-        known = dict.fromkeys(in_words(option) for option in options if option in _SIMPLE)
+        known = dict.fromkeys(
+            in_words(o) for o in options if (typing.get_origin(o) or o) in _SIMPLE
+        )
         literals = [in_words(o) for o in options if typing.get_origin(o) is typing.Literal]
         return " or ".join([*known, *literals]) or str(annotation)
     if origin is typing.Literal:
         return " or ".join(map(repr, options))
     if origin in (tuple, list, Sequence):
         return f"a list, each item {in_words(options[0])}"
-    return _SIMPLE.get(annotation, str(annotation))
+    return _SIMPLE.get(origin or annotation, str(annotation))
 
 
 _SIMPLE = {
@@ -130,6 +132,7 @@ _SIMPLE = {
     bool: "true or false",
     str: "a word",
     tuple: "a list",
+    Mapping: "a sub-tree",
 }
 
 

@@ -1,5 +1,7 @@
 """Formats by name, as configs and commands spell them."""
 
+import functools
+import itertools
 import re
 from collections.abc import Callable
 
@@ -43,13 +45,27 @@ _ALIASES = {
     "float6_e3m2fn": "e3m2",
     "float4_e2m1fn": "e2m1",
 }
+
+
+def _vsq_families():
+    """VSQ under its prefix `u` (unsigned elements) and suffix `t` (outer scale per tensor)."""
+    for unsigned, tensor in itertools.product(("", "u"), ("", "t")):
+        make = functools.partial(
+            presets.VSQ, signed=not unsigned, outer="tensor" if tensor else "row"
+        )
+        for pattern, written in (
+            (r"vsq(\d+)", "vsq<bits>"),
+            (r"vsq(\d+)v(\d+)m(\d+)", "vsq<bits>v<block>m<scale bits>"),
+        ):
+            yield unsigned + pattern + tensor, unsigned + written + tensor, make
+
+
 # A family: its pattern, how it is written, and the format made of the pattern's numbers.
 _FAMILIES: list[tuple[str, str, Callable[..., Format | Scaled]]] = [
     (r"fixed(\d+)", "fixed<bits>", lambda bits: Fixed.spanning(1.0, bits)),
     (r"int(\d+)", "int<bits>", lambda bits: Fixed(1.0, bits)),
     (r"int(\d+)channel", "int<bits>channel", presets.int_channel),
-    (r"vsq(\d+)", "vsq<bits>", presets.VSQ),
-    (r"vsq(\d+)v(\d+)m(\d+)", "vsq<bits>v<block>m<scale bits>", presets.VSQ),
+    *_vsq_families(),
     (r"e(\d+)m(\d+)", "e<exponent bits>m<mantissa bits>", Minifloat),
     (r"posit(\d+)", "posit<bits>", Posit),
     (r"posit(\d+)es(\d+)", "posit<bits>es<exponent bits>", Posit),
@@ -65,7 +81,9 @@ def by_name(name: str) -> Format | Scaled:
         1), "int8" (the integers), "e4m3" (IEEE-like, unless OCP defines it without infinity:
         "e2m3", "e3m2", "e2m1"). Scaled formats: "vsq4" (blocks of 16, 4-bit scales),
         "vsq4v64m8", "mxfp8e4m3", "mxfp6e2m3", "mxfp4", "mxint8", "nvfp4", "int8channel" (one
-        scale along the axis), "fp8tensor" (E4M3FN, one scale).
+        scale along the axis), "fp8tensor" (E4M3FN, one scale). VSQ with `u` in front is
+        unsigned, for what comes out of a ReLU; with `t` at the end it has one outer scale per
+        tensor in place of one per row: "uvsq4t", "uvsq4v16m8t".
 
     Raises:
       ValueError: no such format, with the names there are; or a width out of range.

@@ -1,9 +1,15 @@
 """LeNet-5, in the form common since Caffe: ReLU and max pooling."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import flax.linen as nn
 
+from lpml import quant as quantised
 from lpml.models.losses import softmax_cross_entropy
 from lpml.models.supervised import Supervised
+
+LAYERS = ("Conv_0", "Conv_1", "Dense_0", "Dense_1", "Dense_2")
 
 
 class LeNet5(nn.Module):
@@ -12,6 +18,7 @@ class LeNet5(nn.Module):
     outputs: int
     widths: tuple[int, ...] = (6, 16, 120, 84)
     dtype: str = "float32"
+    roles: tuple[quantised.Roles, ...] = (quantised.FULL_PRECISION,) * len(LAYERS)
 
     @nn.compact
     def __call__(self, x):
@@ -20,13 +27,13 @@ class LeNet5(nn.Module):
             raise ValueError(
                 f"LeNet-5 takes images (B, H, W, C) of 4 x 4 or more, not {x.shape}"
             )
-        for channels in self.widths[:2]:
-            x = nn.Conv(channels, (5, 5), padding="SAME", param_dtype=self.dtype)(x)
+        for channels, roles in zip(self.widths[:2], self.roles[:2]):
+            x = quantised.Conv(channels, (5, 5), param_dtype=self.dtype, roles=roles)(x)
             x = nn.max_pool(nn.relu(x), (2, 2), strides=(2, 2))
         x = x.reshape(len(x), -1)
-        for width in self.widths[2:]:
-            x = nn.relu(nn.Dense(width, param_dtype=self.dtype)(x))
-        return nn.Dense(self.outputs, param_dtype=self.dtype)(x)
+        for width, roles in zip(self.widths[2:], self.roles[2:-1]):
+            x = nn.relu(quantised.Dense(width, param_dtype=self.dtype, roles=roles)(x))
+        return quantised.Dense(self.outputs, param_dtype=self.dtype, roles=self.roles[-1])(x)
 
 
 def lenet5(
@@ -35,6 +42,7 @@ def lenet5(
     widths: tuple[int, ...] = (6, 16, 120, 84),
     l2: float = 0.0,
     dtype: str = "float32",
+    quant: Mapping[str, Any] | None = None,
 ) -> Supervised:
     """LeNet-5 on images of any size of at least 4 x 4.
 
@@ -43,9 +51,15 @@ def lenet5(
       widths: channels of the two convolutions, then units of the two hidden dense layers.
       l2: factor of the L2 term over all parameters.
       dtype: of the parameters.
+      quant: which formats the layers Conv_0, Conv_1, Dense_0, Dense_1, Dense_2 round to, see
+        `lpml.quant.policy`; None: full precision. Unsigned formats of activations act from
+        Conv_1 on; the images enter Conv_0 with a sign, unless `layers` says otherwise.
 
     References:
       LeCun et al., Gradient-based learning applied to document recognition, 1998.
     """
-    module = LeNet5(classes, tuple(widths), dtype)
+    # what comes out of a ReLU, pooled or not, has no sign
+    inputs = {name: None if name == LAYERS[0] else False for name in LAYERS}
+    roles = quantised.policy(quant).assign(inputs)
+    module = LeNet5(classes, tuple(widths), dtype, roles)
     return Supervised(module, softmax_cross_entropy, l2=l2, heavy=True)

@@ -1,9 +1,11 @@
 """Multi-layer perceptron."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import flax.linen as nn
 
+from lpml import quant as quantised
 from lpml.models.losses import softmax_cross_entropy
 from lpml.models.supervised import Supervised
 
@@ -17,14 +19,19 @@ class MLP(nn.Module):
     outputs: int
     activation: str = "tanh"
     dtype: str = "float32"
+    roles: tuple[quantised.Roles, ...] = ()  # of every layer; empty: full precision
 
     @nn.compact
     def __call__(self, x):
         """Maps (B, ...) to (B, outputs)."""
         x = x.reshape(len(x), -1)
-        for width in self.hidden:
-            x = ACTIVATIONS[self.activation](nn.Dense(width, param_dtype=self.dtype)(x))
-        return nn.Dense(self.outputs, param_dtype=self.dtype)(x)
+        widths = (*self.hidden, self.outputs)
+        roles = self.roles or (quantised.FULL_PRECISION,) * len(widths)
+        for place, width in enumerate(widths):
+            if place:
+                x = ACTIVATIONS[self.activation](x)
+            x = quantised.Dense(width, param_dtype=self.dtype, roles=roles[place])(x)
+        return x
 
 
 def mlp(
@@ -34,6 +41,7 @@ def mlp(
     activation: str = "tanh",
     l2: float = 0.0,
     dtype: str = "float32",
+    quant: Mapping[str, Any] | None = None,
 ) -> Supervised:
     """Classifier with hidden layers of the given widths.
 
@@ -43,12 +51,18 @@ def mlp(
       activation: `"tanh"` or `"relu"`.
       l2: factor of the L2 term over all parameters.
       dtype: of the parameters.
+      quant: which formats the layers Dense_0, Dense_1, ... round to, see
+        `lpml.quant.policy`; None: full precision. Unsigned formats of activations act after a
+        ReLU; the data enter Dense_0 with a sign, unless `layers` says otherwise.
     """
     if activation not in ACTIVATIONS:
         known = ", ".join(ACTIVATIONS)
         raise ValueError(f"activation {activation!r} does not exist; choose from {known}")
     if any(width < 1 for width in hidden):
         raise ValueError(f"hidden = {tuple(hidden)} must hold widths of at least 1")
+    inputs: dict[str, bool | None] = {"Dense_0": None}
+    inputs |= {f"Dense_{i + 1}": activation != "relu" for i in range(len(hidden))}
+    roles = quantised.policy(quant).assign(inputs)
     return Supervised(
-        MLP(tuple(hidden), classes, activation, dtype), softmax_cross_entropy, l2=l2
+        MLP(tuple(hidden), classes, activation, dtype, roles), softmax_cross_entropy, l2=l2
     )

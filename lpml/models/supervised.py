@@ -52,16 +52,30 @@ class Supervised:
             console_kwargs={"width": 100, "force_terminal": False},
         )
 
-    def outputs(self, params: Params, model_state: ModelState, batch: Batch) -> jax.Array:
-        """Outputs (B, K) in evaluation mode."""
+    def outputs(
+        self,
+        params: Params,
+        model_state: ModelState,
+        batch: Batch,
+        key: jax.Array | None = None,
+    ) -> jax.Array:
+        """Outputs (B, K); `key` as of `objective`."""
         variables = {"params": params, **model_state}
-        return jnp.asarray(self.module.apply(variables, batch["x"]))
+        rngs = None if key is None else {"rounding": key}
+        return jnp.asarray(self.module.apply(variables, batch["x"], rngs=rngs))
 
     def objective(
-        self, params: Params, model_state: ModelState, batch: Batch
+        self,
+        params: Params,
+        model_state: ModelState,
+        batch: Batch,
+        key: jax.Array | None = None,
     ) -> tuple[jax.Array, tuple[ModelState, dict[str, jax.Array]]]:
-        """Mean loss with the L2 term; with it the new model state and further metrics."""
-        outputs = self.outputs(params, model_state, batch)
+        """Mean loss with the L2 term; with it the new model state and further metrics.
+
+        `key` is of the layers that round stochastically; None, in evaluation: to nearest.
+        """
+        outputs = self.outputs(params, model_state, batch, key)
         value = jnp.mean(self.loss.value(outputs, batch["y"]))
         if self.l2:
             value = value + 0.5 * self.l2 * optax.tree.norm(params, squared=True)

@@ -14,6 +14,10 @@ Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
+# The child of a step's key that rounds in the model's layers. `split(key, n)` has the
+# children 0 to n - 1, and transformations split by their number of leaves.
+ROUNDING = 2**31
+
 
 def make_step(model: Supervised, *, with_grad_norm: bool) -> Step:
     """`step(state, batch) -> (state, metrics)`.
@@ -30,9 +34,11 @@ def make_step(model: Supervised, *, with_grad_norm: bool) -> Step:
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
+        rounding_key = jax.random.fold_in(key, ROUNDING)
 
+        # One key for the whole step: gradients of one batch at two points share their noise.
         def objective(params):
-            return model.objective(params, state.model_state, batch)
+            return model.objective(params, state.model_state, batch, rounding_key)
 
         (value, (model_state, metrics)), grads = jax.value_and_grad(objective, has_aux=True)(
             state.params

@@ -23,6 +23,11 @@ from lpml.formats import Fixed, Minifloat, by_name
         ("e6m9", Minifloat(6, 9)),
         ("fixed8", Fixed.spanning(1.0, 8)),
         ("int4", Fixed(1.0, 4)),
+        ("vsq4", formats.VSQ(4, 16, 4)),
+        ("vsq4t", formats.VSQ(4, outer="tensor")),
+        ("uvsq4", formats.VSQ(4, signed=False)),
+        ("uvsq4v16m8", formats.VSQ(4, 16, 8, signed=False)),
+        ("UVSQ3v64m6t", formats.VSQ(3, 64, 6, signed=False, outer="tensor")),
     ],
 )
 def test_names_stand_for_formats(name, fmt):
@@ -42,3 +47,5 @@ def test_an_unknown_name_is_refused_with_the_list():
         by_name("e9m1")
     with pytest.raises(ValueError, match="bits = 64"):
         by_name("int64")
+    with pytest.raises(ValueError, match="'uint4' does not exist"):
+        by_name("uint4")
