@@ -1,5 +1,6 @@
 """Optimizers as optax transformations, one algorithm a file."""
 
+from lpml.optim.adam import adam
 from lpml.optim.full_gradient import mean_over_data
 from lpml.optim.halp import HALPState, halp
 from lpml.optim.lm_halp import LMHALPState, lm_halp
@@ -13,6 +14,7 @@ __all__ = [
     "PeriodicTransformation",
     "Refreshed",
     "SVRGState",
+    "adam",
     "halp",
     "lm_halp",
     "lp_sgd",

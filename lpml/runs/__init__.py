@@ -7,7 +7,7 @@ from lpml.runs.conditions import where
 from lpml.runs.folders import find
 from lpml.runs.grouping import group
 from lpml.runs.reading import rows
-from lpml.runs.records import Point, Run, Verdict, judge, read_run
+from lpml.runs.records import Point, Run, Verdict, judge, judge_mean, read_run
 from lpml.runs.rendering import render, to_pandas
 from lpml.runs.selection import columns, sort
 
@@ -19,6 +19,7 @@ __all__ = [
     "find",
     "group",
     "judge",
+    "judge_mean",
     "read_run",
     "render",
     "rows",

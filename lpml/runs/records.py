@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import statistics
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -74,6 +76,45 @@ def judge(claim: str, outcomes: Mapping[int, bool], *, measured: str, expected: 
     seen = set(outcomes.values())
     word = "holds" if seen == {True} else "fails" if seen == {False} else "undecided"
     return Verdict(claim, word, measured, expected, sorted(outcomes))
+
+
+def judge_mean(
+    claim: str,
+    values: Mapping[int, float],
+    *,
+    above: float = -math.inf,
+    below: float = math.inf,
+    unit: str = "",
+) -> Verdict:
+    """A verdict on a mean over seeds: by its 95 % confidence interval (Student's t).
+
+    It holds where the whole interval lies between `above` and `below`, fails where the whole
+    interval lies outside, and is undecided where the interval holds a bound.
+
+    Args:
+      claim: a sentence.
+      values: one per seed, at least two, best of paired differences: noise that seeds share
+        then drops out.
+      above: lower bound of the claim.
+      below: upper bound of the claim.
+      unit: behind the numbers, such as " points".
+    """
+    from scipy.stats import t  # here, because the table of runs is to come at once without it
+
+    numbers = list(values.values())
+    mean = statistics.fmean(numbers)
+    error = statistics.stdev(numbers) / math.sqrt(len(numbers))
+    reach = float(t.ppf(0.975, len(numbers) - 1)) * error
+    low, high = mean - reach, mean + reach
+    word = "undecided"
+    if above < low and high < below:
+        word = "holds"
+    elif high < above or below < low:
+        word = "fails"
+    measured = f"mean {mean:.3g}{unit}, 95 % within {low:.3g}{unit} to {high:.3g}{unit}"
+    bounds = {"above": above, "below": below}
+    expected = [f"{name} {x:g}{unit}" for name, x in bounds.items() if math.isfinite(x)]
+    return Verdict(claim, word, measured, " and ".join(expected), sorted(values))
 
 
 def read_run(path: str) -> Run:

@@ -18,6 +18,7 @@ EPOCH = 8
 
 # Arguments for the least-squares problem of this file.
 ARGUMENTS: dict[str, dict[str, Any]] = {
+    "adam": dict(learning_rate=0.3),
     "sgd": dict(learning_rate=0.1),
     "svrg": dict(learning_rate=0.1, inner_steps=EPOCH),
     "lp_sgd": dict(learning_rate=0.1, bits=16, radius=4.0),
@@ -29,6 +30,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 # Changes of those for Rosenbrock's valley, whose curvature goes to 1000.
 ROSENBROCK: dict[str, dict[str, Any]] = {
+    "adam": dict(learning_rate=0.02),
     "sgd": {},
     "svrg": {},
     "lp_sgd": dict(bits=20),

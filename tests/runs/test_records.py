@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from lpml.runs import Point, judge, read_run
+from lpml.runs import Point, judge, judge_mean, read_run
 
 LINES = [
     {"step": 0, "loss": 4.0},
@@ -99,3 +99,32 @@ def test_without_seeds_nothing_is_decided():
 
 def test_points_without_overrides_are_configs_as_they_are():
     assert Point("name", "configs/x.py").overrides == {}
+
+
+# Three seeds: mean 2, standard error 1 / sqrt(3), and Student's t with two degrees 4.3027.
+THREE = {5: 1.0, 6: 2.0, 7: 3.0}
+REACH = 4.3026527 / np.sqrt(3)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "word"),
+    [
+        (dict(above=2 - REACH - 0.001), "holds"),
+        (dict(above=2 - REACH + 0.001), "undecided"),
+        (dict(above=2 + REACH - 0.001), "undecided"),
+        (dict(above=2 + REACH + 0.001), "fails"),
+        (dict(below=2 + REACH + 0.001), "holds"),
+        (dict(below=2 - REACH - 0.001), "fails"),
+        (dict(above=-1.0, below=5.0), "holds"),
+        (dict(above=-1.0, below=2.0), "undecided"),
+    ],
+)
+def test_a_mean_is_judged_by_its_confidence_interval(bounds, word):
+    verdict = judge_mean("a claim", THREE, **bounds, unit=" points")
+    assert verdict.verdict == word
+    assert verdict.measured.startswith("mean 2 points, 95 % within -0.484 points to 4.48")
+    assert verdict.seeds == [5, 6, 7]
+
+
+def test_what_is_expected_of_a_mean_is_said():
+    assert judge_mean("a claim", THREE, above=1, below=3.5).expected == "above 1 and below 3.5"

@@ -1,0 +1,34 @@
+"""Adam, as the baseline of networks: optax's, with the settings that sweeps trace."""
+
+import jax
+import optax
+
+from lpml.optim.periodic import check_learning_rate
+
+
+def adam(
+    learning_rate: optax.ScalarOrSchedule,
+    *,
+    b1: float | jax.Array = 0.9,
+    b2: float | jax.Array = 0.999,
+    eps: float | jax.Array = 1e-8,
+    weight_decay: float | jax.Array = 0.0,
+) -> optax.GradientTransformationExtraArgs:
+    """Adam with decoupled weight decay (AdamW where `weight_decay` is not 0).
+
+    Args:
+      learning_rate: step size, or a schedule of the step count.
+      b1: decay of the mean of gradients, in [0, 1).
+      b2: decay of the mean of their squares, in [0, 1).
+      eps: added to the root of the latter, > 0.
+      weight_decay: the weights shrink by learning_rate * weight_decay a step, >= 0.
+
+    References:
+      Kingma and Ba, Adam, ICLR 2015; Loshchilov and Hutter, ICLR 2019.
+    """
+    check_learning_rate(learning_rate)
+    for name, value in (("b1", b1), ("b2", b2)):
+        if isinstance(value, (int, float)) and not 0 <= value < 1:
+            raise ValueError(f"{name} = {value} must be in [0, 1)")
+    chain = optax.adamw(learning_rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay)
+    return optax.with_extra_args_support(chain)
