@@ -104,12 +104,7 @@ def draw(errors: Errors) -> dict[str, Figure]:
         axes[name].set(ylabel="RMS error / RMS sum", title=title)
         solid, dashed = (axes[name].plot([], [], color="black", ls=ls)[0] for ls in ("-", "--"))
         axes[name].legend([solid, dashed], ["ExSdotp", "two ExFMAs"])
-    axes["ratio"].axhline(HALF_AS_MANY, color="black", linewidth=1, linestyle=":")
-    axes["ratio"].text(lengths[0], HALF_AS_MANY - 0.004, r"$1/\sqrt{2}$", va="top")
-    axes["ratio"].set(
-        ylabel="RMS error of ExSdotp / of two ExFMAs", title="gain", ylim=(0.65, 1)
-    )
-    axes["ratio"].grid(True, color="0.88", linewidth=0.8)
+    _finish_ratio(axes["ratio"], lengths[0])
     for place in axes.values():
         place.set_xlabel("products in a sum n")
         ticks = [n for n in TICKS if n <= lengths[-1]]
@@ -122,6 +117,14 @@ def draw(errors: Errors) -> dict[str, Figure]:
         *axes["ratio"].get_legend_handles_labels(), loc="outside lower center", ncols=5
     )
     return {"figure": figure}
+
+
+def _finish_ratio(axes, shortest):
+    axes.axhline(HALF_AS_MANY, color="black", linewidth=1, linestyle=":")
+    axes.text(shortest, HALF_AS_MANY - 0.004, r"$1/\sqrt{2}$", va="top")
+    axes.set(title="ratio of the errors", ylim=(0.65, 1))
+    axes.set_ylabel("RMS error of ExSdotp / of two ExFMAs")
+    axes.grid(True, color="0.88", linewidth=0.8)
 
 
 def _mean(by_seed, name):
