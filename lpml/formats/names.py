@@ -1,10 +1,13 @@
 """Formats by name, as configs and commands spell them."""
 
+import dataclasses
 import re
 from collections.abc import Callable
 
 from lpml.formats import minifloat, presets
+from lpml.formats.block_scales import POWERS
 from lpml.formats.fixed import Fixed
+from lpml.formats.integers import Symmetric
 from lpml.formats.minifloat import Minifloat
 from lpml.formats.posit import Posit
 from lpml.formats.protocol import Format
@@ -30,6 +33,14 @@ _NAMED: dict[str, Format | Scaled] = {
     "nvfp4": presets.NVFP4(),
     "fp8tensor": presets.tensor_scaled(minifloat.E4M3FN),
 }
+# The other scale rules of the MX formats, spelled behind their names: "mxfp4rceil".
+_RULED = {
+    f"{name}{rule}": dataclasses.replace(fmt, rule=rule)
+    for name, fmt in _NAMED.items()
+    if isinstance(fmt, Scaled) and fmt.rule in POWERS
+    for rule in POWERS
+    if rule != fmt.rule
+}
 _ALIASES = {
     "fp16": "float16",
     "half": "float16",
@@ -48,6 +59,11 @@ _FAMILIES: list[tuple[str, str, Callable[..., Format | Scaled]]] = [
     (r"fixed(\d+)", "fixed<bits>", lambda bits: Fixed.spanning(1.0, bits)),
     (r"int(\d+)", "int<bits>", lambda bits: Fixed(1.0, bits)),
     (r"int(\d+)channel", "int<bits>channel", presets.int_channel),
+    (
+        r"int(\d+)tensor",
+        "int<bits>tensor",
+        lambda bits: presets.tensor_scaled(Symmetric(1.0, bits)),
+    ),
     (r"vsq(\d+)", "vsq<bits>", presets.VSQ),
     (r"vsq(\d+)v(\d+)m(\d+)", "vsq<bits>v<block>m<scale bits>", presets.VSQ),
     (r"e(\d+)m(\d+)", "e<exponent bits>m<mantissa bits>", Minifloat),
@@ -65,15 +81,17 @@ def by_name(name: str) -> Format | Scaled:
         1), "int8" (the integers), "e4m3" (IEEE-like, unless OCP defines it without infinity:
         "e2m3", "e3m2", "e2m1"). Scaled formats: "vsq4" (blocks of 16, 4-bit scales),
         "vsq4v64m8", "mxfp8e4m3", "mxfp6e2m3", "mxfp4", "mxint8", "nvfp4", "int8channel" (one
-        scale along the axis), "fp8tensor" (E4M3FN, one scale).
+        scale along the axis), "int8tensor" (one scale), "fp8tensor" (E4M3FN, one scale). MX
+        names may end in a scale rule other than OCP's floor: "mxfp8e4m3rceil".
 
     Raises:
       ValueError: no such format, with the names there are; or a width out of range.
     """
     wanted = name.lower()
     wanted = _ALIASES.get(wanted, wanted)
-    if wanted in _NAMED:
-        return _NAMED[wanted]
+    for known in (_NAMED, _RULED):
+        if wanted in known:
+            return known[wanted]
     for pattern, _, make in _FAMILIES:
         if found := re.fullmatch(pattern, wanted):
             return make(*map(int, found.groups()))
@@ -81,5 +99,5 @@ def by_name(name: str) -> Format | Scaled:
 
 
 def names() -> list[str]:
-    """All names that `by_name` knows, families as patterns; without other spellings."""
+    """All names that `by_name` knows, families as patterns; no other spellings or rules."""
     return [*_NAMED, *(written for _, written, _ in _FAMILIES)]

@@ -5,5 +5,15 @@ A config names one in its section `measurement`, with that function's keyword ar
 
 from lpml.measurements.matmul_error import matmul_error
 from lpml.measurements.measurement import Measurement
+from lpml.measurements.product_sqnr import product_sqnr
+from lpml.measurements.scale_exponents import scale_exponents
+from lpml.measurements.sqnr import sqnr, vsq_sqnr
 
-__all__ = ["Measurement", "matmul_error"]
+__all__ = [
+    "Measurement",
+    "matmul_error",
+    "product_sqnr",
+    "scale_exponents",
+    "sqnr",
+    "vsq_sqnr",
+]

@@ -23,6 +23,10 @@ from lpml.formats import Fixed, Minifloat, by_name
         ("e6m9", Minifloat(6, 9)),
         ("fixed8", Fixed.spanning(1.0, 8)),
         ("int4", Fixed(1.0, 4)),
+        ("int4tensor", formats.Scaled(formats.Symmetric(1.0, 4), "tensor")),
+        ("mxfp8e4m3rceil", formats.MXFP8(rule="rceil")),
+        ("mxfp8e5m2even", formats.MXFP8(formats.E5M2, rule="even")),
+        ("MXFP4ceil", formats.MXFP4("ceil")),
     ],
 )
 def test_names_stand_for_formats(name, fmt):
@@ -38,6 +42,9 @@ def test_every_listed_name_is_known():
 def test_an_unknown_name_is_refused_with_the_list():
     with pytest.raises(ValueError, match=r"'e4m3x' does not exist; known are e4m3fn, .*int"):
         by_name("e4m3x")
+    for name in ("nvfp4rceil", "mxfp4floor", "mxfp4tensor"):
+        with pytest.raises(ValueError, match=f"'{name}' does not exist"):
+            by_name(name)
     with pytest.raises(ValueError, match="exponent_bits = 9"):
         by_name("e9m1")
     with pytest.raises(ValueError, match="bits = 64"):
