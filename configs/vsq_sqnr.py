@@ -21,6 +21,7 @@ named (any format by its name), product (a matrix product), exponents (of MX sca
 """
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 from configs.variants import parse
 
@@ -50,7 +51,7 @@ def get_config(variant=""):
             name="product_sqnr",
             activations="vsq4v16m4",
             weights="vsq4v16m4",
-            product_bits=None,
+            product_bits=placeholder(int),
             distribution="gaussian",
             rows=16 if tiny else 128,
             contracted=256 if tiny else 1024,

@@ -28,10 +28,9 @@ def scale_exponents(*, format: str = "mxfp4") -> Measurement:
       ValueError: another format.
     """
     fmt = formats.by_name(format)
-    if not isinstance(fmt, Scaled) or fmt.rule != "floor":
-        raise ValueError(
-            f"{format} has no scales by OCP's rule floor; take mxfp4 or another MX"
-        )
+    block = fmt.block if isinstance(fmt, Scaled) and fmt.rule == "floor" else None
+    if not isinstance(block, int):
+        raise ValueError(f"{format} has no scales by the rule floor; take mxfp4 or another MX")
     exponents = np.asarray(POWERS_OF_TWO) - 1
     maxima = np.nextafter(np.ldexp(np.float32(1), exponents + 1), np.float32(0))
     shift = np.frexp(float(fmt.element.largest))[1] - 1
@@ -39,8 +38,8 @@ def scale_exponents(*, format: str = "mxfp4") -> Measurement:
 
     def lines(seed: int) -> Lines:
         random = np.random.default_rng(seed)
-        blocks = random.uniform(-0.9, 0.9, (len(maxima), fmt.block))
-        places = random.integers(fmt.block, size=len(maxima))
+        blocks = random.uniform(-0.9, 0.9, (len(maxima), block))
+        places = random.integers(block, size=len(maxima))
         blocks[np.arange(len(maxima)), places] = random.choice([-1, 1], len(maxima))
         codes = jax.jit(fmt.encode)(jnp.asarray(blocks * maxima[:, None], jnp.float32)).scales
         found = np.asarray(codes, int)[:, 0] - BIAS
