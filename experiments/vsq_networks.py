@@ -86,10 +86,8 @@ def _of_seed(size, seed):
             still = {"train.steps": 0, "seed": seed}
             yield Point(f"after-{name}", f"{CONFIG}:{size}", {**formats, **start, **still})
             if (weights, activations) in TUNED and scaling is not CHANNEL:
-                further = {"train.steps": TUNING_EPOCHS * _epoch(size), "seed": seed}
-                yield Point(
-                    f"tuned-{name}", f"{CONFIG}:{size}", {**formats, **start, **further}
-                )
+                steps = {"train.steps": TUNING_EPOCHS * _epoch(size), "seed": seed}
+                yield Point(f"tuned-{name}", f"{CONFIG}:{size}", {**formats, **start, **steps})
     for number, (weights, activations, gradients, rounding) in enumerate(WHOLE.values()):
         formats = _formats(weights, activations, gradients, rounding)
         yield Point(f"whole{number}-seed{seed}", f"{CONFIG}:{size}", {**formats, "seed": seed})

@@ -1,12 +1,15 @@
 """Formats by name, as configs and commands spell them."""
 
+import dataclasses
 import functools
 import itertools
 import re
 from collections.abc import Callable
 
 from lpml.formats import minifloat, presets
+from lpml.formats.block_scales import POWERS
 from lpml.formats.fixed import Fixed
+from lpml.formats.integers import Symmetric
 from lpml.formats.minifloat import Minifloat
 from lpml.formats.posit import Posit
 from lpml.formats.protocol import Format
@@ -32,6 +35,14 @@ _NAMED: dict[str, Format | Scaled] = {
     "nvfp4": presets.NVFP4(),
     "fp8tensor": presets.tensor_scaled(minifloat.E4M3FN),
 }
+# The other scale rules of the MX formats, spelled behind their names: "mxfp4rceil".
+_RULED = {
+    f"{name}{rule}": dataclasses.replace(fmt, rule=rule)
+    for name, fmt in _NAMED.items()
+    if isinstance(fmt, Scaled) and fmt.rule in POWERS
+    for rule in POWERS
+    if rule != fmt.rule
+}
 _ALIASES = {
     "fp16": "float16",
     "half": "float16",
@@ -47,8 +58,11 @@ _ALIASES = {
 }
 
 
-def _vsq_families():
-    """VSQ under its prefix `u` (unsigned elements) and suffix `t` (outer scale per tensor)."""
+def _scaled_families():
+    """Scaled integers: the prefix `u` is unsigned, VSQ's suffix `t` an outer scale per tensor."""
+    for unsigned, block in itertools.product(("", "u"), ("channel", "tensor")):
+        make = functools.partial(_scaled_integers, signed=not unsigned, block=_BLOCKS[block])
+        yield rf"{unsigned}int(\d+){block}", f"{unsigned}int<bits>{block}", make
     for unsigned, tensor in itertools.product(("", "u"), ("", "t")):
         make = functools.partial(
             presets.VSQ, signed=not unsigned, outer="tensor" if tensor else "row"
@@ -60,12 +74,16 @@ def _vsq_families():
             yield unsigned + pattern + tensor, unsigned + written + tensor, make
 
 
+def _scaled_integers(bits, *, signed, block):
+    return Scaled(Symmetric(1.0, bits, signed=signed), block)
+
+
+_BLOCKS = {"channel": "axis", "tensor": "tensor"}
 # A family: its pattern, how it is written, and the format made of the pattern's numbers.
 _FAMILIES: list[tuple[str, str, Callable[..., Format | Scaled]]] = [
     (r"fixed(\d+)", "fixed<bits>", lambda bits: Fixed.spanning(1.0, bits)),
     (r"int(\d+)", "int<bits>", lambda bits: Fixed(1.0, bits)),
-    (r"int(\d+)channel", "int<bits>channel", presets.int_channel),
-    *_vsq_families(),
+    *_scaled_families(),
     (r"e(\d+)m(\d+)", "e<exponent bits>m<mantissa bits>", Minifloat),
     (r"posit(\d+)", "posit<bits>", Posit),
     (r"posit(\d+)es(\d+)", "posit<bits>es<exponent bits>", Posit),
@@ -81,17 +99,20 @@ def by_name(name: str) -> Format | Scaled:
         1), "int8" (the integers), "e4m3" (IEEE-like, unless OCP defines it without infinity:
         "e2m3", "e3m2", "e2m1"). Scaled formats: "vsq4" (blocks of 16, 4-bit scales),
         "vsq4v64m8", "mxfp8e4m3", "mxfp6e2m3", "mxfp4", "mxint8", "nvfp4", "int8channel" (one
-        scale along the axis), "fp8tensor" (E4M3FN, one scale). VSQ with `u` in front is
-        unsigned, for what comes out of a ReLU; with `t` at the end it has one outer scale per
-        tensor in place of one per row: "uvsq4t", "uvsq4v16m8t".
+        scale along the axis), "int8tensor" (one scale), "fp8tensor" (E4M3FN, one scale). MX
+        names may end in a scale rule other than OCP's floor: "mxfp8e4m3rceil". Scaled integers
+        with `u` in front are unsigned, for what comes out of a ReLU: "uint4tensor"; VSQ with
+        `t` at the end has one outer scale per tensor in place of one per row: "vsq4t",
+        "uvsq4v16m8t".
 
     Raises:
       ValueError: no such format, with the names there are; or a width out of range.
     """
     wanted = name.lower()
     wanted = _ALIASES.get(wanted, wanted)
-    if wanted in _NAMED:
-        return _NAMED[wanted]
+    for known in (_NAMED, _RULED):
+        if wanted in known:
+            return known[wanted]
     for pattern, _, make in _FAMILIES:
         if found := re.fullmatch(pattern, wanted):
             return make(*map(int, found.groups()))
@@ -99,5 +120,5 @@ def by_name(name: str) -> Format | Scaled:
 
 
 def names() -> list[str]:
-    """All names that `by_name` knows, families as patterns; without other spellings."""
+    """All names that `by_name` knows, families as patterns; no other spellings or rules."""
     return [*_NAMED, *(written for _, written, _ in _FAMILIES)]

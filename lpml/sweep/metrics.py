@@ -13,7 +13,7 @@ from lpml.sweep.jobs import Job, carry_shapes
 from lpml.training.assemble import assemble, is_measurement, measurement
 from lpml.training.program import functions
 
-_HIGHER = ("accuracy", "auc", "score")
+_HIGHER = ("accuracy", "auc", "score", "sqnr")
 
 
 class Metric(NamedTuple):

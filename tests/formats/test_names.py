@@ -28,6 +28,12 @@ from lpml.formats import Fixed, Minifloat, by_name
         ("uvsq4", formats.VSQ(4, signed=False)),
         ("uvsq4v16m8", formats.VSQ(4, 16, 8, signed=False)),
         ("UVSQ3v64m6t", formats.VSQ(3, 64, 6, signed=False, outer="tensor")),
+        ("int4tensor", formats.Scaled(formats.Symmetric(1.0, 4), "tensor")),
+        ("mxfp8e4m3rceil", formats.MXFP8(rule="rceil")),
+        ("mxfp8e5m2even", formats.MXFP8(formats.E5M2, rule="even")),
+        ("MXFP4ceil", formats.MXFP4("ceil")),
+        ("uint4tensor", formats.Scaled(formats.Symmetric(1.0, 4, signed=False), "tensor")),
+        ("uint8channel", formats.Scaled(formats.Symmetric(1.0, 8, signed=False))),
     ],
 )
 def test_names_stand_for_formats(name, fmt):
@@ -43,6 +49,9 @@ def test_every_listed_name_is_known():
 def test_an_unknown_name_is_refused_with_the_list():
     with pytest.raises(ValueError, match=r"'e4m3x' does not exist; known are e4m3fn, .*int"):
         by_name("e4m3x")
+    for name in ("nvfp4rceil", "mxfp4floor", "mxfp4tensor"):
+        with pytest.raises(ValueError, match=f"'{name}' does not exist"):
+            by_name(name)
     with pytest.raises(ValueError, match="exponent_bits = 9"):
         by_name("e9m1")
     with pytest.raises(ValueError, match="bits = 64"):

@@ -48,6 +48,11 @@ def test_a_named_metric_of_any_point_is_taken():
     assert choose_metric(jobs(config("lenet.py:tiny")), "accuracy").higher
 
 
+def test_of_a_measurement_the_first_metric_is_taken():
+    measured = as_plain(load("configs/vsq_sqnr.py:tiny"))
+    assert choose_metric(jobs(measured)) == ("sqnr", True)
+
+
 def test_an_unknown_metric_is_refused_with_the_list():
     with pytest.raises(ConfigError) as caught:
         choose_metric(jobs(config("halp_regression.py:sgd,tiny")), "los")
