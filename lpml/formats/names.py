@@ -59,7 +59,7 @@ _ALIASES = {
 
 
 def _scaled_families():
-    """Scaled integers: the prefix `u` is unsigned, VSQ's suffix `t` an outer scale per tensor."""
+    """Scaled integers; `u` in front: unsigned, VSQ's `t` behind: an outer scale per tensor."""
     for unsigned, block in itertools.product(("", "u"), ("channel", "tensor")):
         make = functools.partial(_scaled_integers, signed=not unsigned, block=_BLOCKS[block])
         yield rf"{unsigned}int(\d+){block}", f"{unsigned}int<bits>{block}", make
