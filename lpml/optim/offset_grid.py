@@ -136,10 +136,16 @@ def offset_grid(format: str | Format | None, bits: int | jax.Array | None) -> Of
             f"format {format} scales its blocks by itself, and each change of a block's scale "
             "would round again what HALP's own spacing keeps exact; take an elementwise format"
         )
-    unsigned = not getattr(fmt, "signed", True)
-    if unsigned or (isinstance(fmt, Table) and not {0.0} < set(fmt.values())):
+    if not _holds_offsets(fmt):
         raise ValueError(f"an offset needs 0 and both signs, which {fmt} lacks")
     if isinstance(fmt, Fixed):
         # the spacing is HALP's to choose: of the format, only its codes count
         return IntegerGrid(dataclasses.replace(fmt, scale=1.0))
     return FormatGrid(fmt)
+
+
+def _holds_offsets(fmt):
+    if isinstance(fmt, Table):
+        values = fmt.values()
+        return bool(values[0] < 0 < values[-1] and (values == 0).any())
+    return getattr(fmt, "signed", True)
