@@ -1,5 +1,7 @@
 """The sub-tree `optim` of HALP and the methods it is compared with."""
 
+from typing import Any, NamedTuple
+
 from ml_collections.config_dict import FieldReference, placeholder
 
 METHODS = ("halp", "lm_halp", "svrg", "lp_svrg", "lp_sgd", "sgd")
@@ -7,6 +9,9 @@ METHODS = ("halp", "lm_halp", "svrg", "lp_svrg", "lp_sgd", "sgd")
 
 def optimizer(method, *, learning_rate, inner_steps, radius, mu, scale="global", bits=8):
     """What the method takes of these settings, and nothing else.
+
+    halp, lp_svrg and lp_sgd have a `format` too. Once it is set, `bits` and `radius`, which
+    are fixed point's, become None, unless they are set as well.
 
     Args:
       method: one of METHODS.
@@ -18,23 +23,46 @@ def optimizer(method, *, learning_rate, inner_steps, radius, mu, scale="global",
       bits: width of the codes.
     """
     optim = {"name": method, "learning_rate": learning_rate}
+    # None: what the function itself takes when it is not told
+    fmt = placeholder(str)
     if method not in ("sgd", "lp_sgd"):
         optim["inner_steps"] = inner_steps
-    if method not in ("sgd", "svrg"):
-        optim["bits"] = bits
-    # None: what the function itself takes when it is not told
+    if method in ("halp", "lp_svrg", "lp_sgd"):
+        optim["format"] = fmt
+        optim["bits"] = _unless(fmt, bits)
+        optim["rounding"] = placeholder(str)
+    if method in ("lp_sgd", "lp_svrg"):
+        optim["radius"] = _unless(fmt, radius)
     optim["weight_decay"] = placeholder(float)
     if method in ("halp", "svrg", "lp_svrg"):
         optim["option"] = placeholder(str)
-    if method in ("halp", "lp_svrg", "lp_sgd"):
-        optim["rounding"] = placeholder(str)
-    if method in ("lp_sgd", "lp_svrg"):
-        optim["radius"] = radius
     if method in ("halp", "lm_halp"):
         # an object field, because --config.optim.mu=auto must be possible too
         optim["mu"] = FieldReference(mu, field_type=object)
     if method == "halp":
         optim.update(scale=scale, rescale=placeholder(bool))
     if method == "lm_halp":
+        optim["bits"] = bits
         del optim["weight_decay"]  # its L2 term is the model's
     return optim
+
+
+def _unless(other, value):
+    """A field that is `value` while the field `other` is None; assigned to, it is an own one."""
+    return FieldReference(value, op=_Operation(_Unless(other), ()))
+
+
+class _Operation(NamedTuple):
+    """What FieldReference applies whenever it is read; it deep-copies with its config."""
+
+    fn: Any
+    args: tuple[Any, ...]
+
+
+class _Unless:
+    # an object, not a closure: a copied config must look at the copy of `other`
+    def __init__(self, other):
+        self.other = other
+
+    def __call__(self, value):
+        return value if self.other.get() is None else None

@@ -1,7 +1,7 @@
 """Bit centering's arithmetic: where the anchor sits, how wide the offset's box is.
 
 A `state` here is a `HALPState` or `LMHALPState`: they share the fields `step`, `anchor`,
-`codes`, `scale`, `mu`, `saturated` and `peak`.
+`codes`, `scale`, `mu`, `saturated` and `peak`. A `grid` says what the codes stand for.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lpml.formats import Fixed
+from lpml.optim.offset_grid import OffsetGrid
 
 # A leaf whose own gradient vanishes at the anchor must still be able to move with the others:
 # its grid is never finer than this fraction of the global one.
@@ -33,14 +33,14 @@ def cast_like(tree: optax.Params, params: optax.Params) -> optax.Params:
 
 
 def spacing(
-    full_grad: optax.Updates, mu: jax.Array, code: Fixed, *, per_leaf: bool
+    full_grad: optax.Updates, mu: jax.Array, grid: OffsetGrid, *, per_leaf: bool
 ) -> optax.Updates:
-    """s = ||g|| / (mu (2^(b-1) - 1)): the largest positive code reaches exactly ||g|| / mu.
+    """s = ||g|| / (mu edge): the grid's edge, 2^(b-1) - 1 of b bits, is exactly at ||g|| / mu.
 
     Args:
       full_grad: gradient of the whole objective at the anchor.
       mu: () > 0.
-      code: the format of the codes; only its width matters.
+      grid: of the codes; only its edge matters.
       per_leaf: each leaf from its own norm, floored at LEAF_FLOOR of the global one.
 
     Returns:
@@ -50,24 +50,25 @@ def spacing(
 
     def leaf_spacing(g):
         norm = jnp.maximum(jnp.linalg.norm(g), LEAF_FLOOR * total) if per_leaf else total
-        return (norm / (mu * code.limits(g.dtype)[1])).astype(g.dtype)
+        return (norm / (mu * grid.edge(g.dtype))).astype(g.dtype)
 
     return jax.tree.map(leaf_spacing, full_grad)
 
 
-def iterate(state: Any, codes: optax.Params | None = None) -> optax.Params:
-    """anchor + scale * codes, in the anchor's dtype; `codes` are the state's own by default."""
-    codes = state.codes if codes is None else codes
+def iterate(state: Any, values: optax.Params) -> optax.Params:
+    """anchor + scale * values, in the anchor's dtype."""
     return jax.tree.map(
-        lambda a, s, z: a + s * z.astype(a.dtype), state.anchor, state.scale, codes
+        lambda a, s, z: a + s * z.astype(a.dtype), state.anchor, state.scale, values
     )
 
 
-def recentred(state: Any, *, anchor: Any, full_grad: Any, mu: jax.Array, scale: Any) -> Any:
-    """The state with a new anchor and grid, codes 0 and fresh counters."""
+def recentred(
+    state: Any, grid: OffsetGrid, *, anchor: Any, full_grad: Any, mu: jax.Array, scale: Any
+) -> Any:
+    """The state with a new anchor and spacing, codes of 0 and fresh counters."""
     return state._replace(
         anchor=anchor,
-        codes=jax.tree.map(jnp.zeros_like, state.codes),
+        codes=jax.tree.map(lambda z: grid.origin(z.shape), state.codes),
         scale=scale,
         full_grad=full_grad,
         mu=mu,
@@ -87,7 +88,7 @@ def first_mu(mu: Any) -> jax.Array:
     return jnp.asarray(1.0 if isinstance(mu, str) else mu, jnp.float32)
 
 
-def next_mu(mu: Any, state: Any, code: Fixed, inner_steps: int) -> jax.Array:
+def next_mu(mu: Any, state: Any, grid: OffsetGrid, inner_steps: int) -> jax.Array:
     """mu of the next epoch; () float32: the one given, or for "auto" adapted to the last epoch.
 
     "auto" halves mu (a wider box) when codes saturate, raises it by at most 2 when range
@@ -95,7 +96,7 @@ def next_mu(mu: Any, state: Any, code: Fixed, inner_steps: int) -> jax.Array:
     """
     if not isinstance(mu, str):
         return state.mu
-    used = state.peak / code.limits()[1]
+    used = state.peak / grid.edge()
     growth = jnp.minimum(2, TARGET / jnp.maximum(used, 0.1))
     larger = state.mu * jnp.where(used < UNUSED_BELOW, growth, 1)
     crowded = saturated_share(state, inner_steps) > TOO_MANY_SATURATED
@@ -103,17 +104,17 @@ def next_mu(mu: Any, state: Any, code: Fixed, inner_steps: int) -> jax.Array:
 
 
 def saturated_share(state: Any, inner_steps: int) -> jax.Array:
-    """Share of the codes written since the last recentering that were clipped, in [0, 1]."""
+    """Share of the codes since the last recentering that were wanted beyond the box, 0 to 1."""
     size = sum(z.size for z in jax.tree.leaves(state.codes))
     steps = (state.step - 1) % inner_steps + 1
     return state.saturated / (size * jnp.maximum(steps, 1).astype(jnp.float32))
 
 
-def report(state: Any, code: Fixed, inner_steps: int) -> dict[str, jax.Array]:
+def report(state: Any, grid: OffsetGrid, inner_steps: int) -> dict[str, jax.Array]:
     """How the range of the codes was used since the last recentering, for the log."""
     return {
         "halp/saturated": saturated_share(state, inner_steps),
-        "halp/peak_code": state.peak / code.limits()[1],
+        "halp/peak_code": state.peak / grid.edge(),
         "halp/scale": jnp.stack(jax.tree.leaves(state.scale)).max(),
         "halp/mu": state.mu,
     }

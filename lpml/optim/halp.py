@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lpml.formats import Fixed, check_mode, round_to_integer
+from lpml.formats import Format, check_mode
 from lpml.optim.bit_centering import (
     as_anchor,
     cast_like,
@@ -18,6 +18,7 @@ from lpml.optim.bit_centering import (
     report,
     spacing,
 )
+from lpml.optim.offset_grid import OffsetGrid, offset_grid
 from lpml.optim.periodic import (
     PeriodicTransformation,
     Refreshed,
@@ -34,19 +35,19 @@ SCALES = ("global", "leaf")
 class HALPState(NamedTuple):
     """State of `halp`; P parameters, trees shaped like the parameters.
 
-    The iterate is anchor + scale * codes; the visible parameters are that sum in their own
-    dtype. With float32 parameters and 8 bits the state takes 9 P bytes (SVRG and Adam: 8 P);
+    The iterate is anchor + scale * values of the codes; the visible parameters are that sum in
+    their own dtype. With float32 parameters and 8 bits the state takes 9 P bytes (SVRG and Adam: 8 P);
     with x64 enabled the anchor and the gradient are float64 and it takes 17 P.
     """
 
     step: jax.Array  # () int32, steps taken
     anchor: optax.Params  # float64 if x64 is enabled, else the parameters' dtype
-    codes: optax.Params  # int8 up to 8 bits, int16 up to 16, int32 above
-    scale: optax.Params  # () per leaf, anchor dtype: spacing of the offset's grid
+    codes: optax.Params  # int8 up to 8 bits, int16 up to 16, int32 above; a format's own type
+    scale: optax.Params  # () per leaf, anchor dtype: spacing, the offset is scale * value
     full_grad: optax.Updates  # anchor dtype: gradient of the whole objective at the anchor
     mu: jax.Array  # () float32: the box reaches ||full_grad|| / mu
-    saturated: jax.Array  # () float32: coordinates clipped since the last recentering
-    peak: jax.Array  # () float32: largest |code| since the last recentering
+    saturated: jax.Array  # () float32: coordinates wanted beyond the box since recentering
+    peak: jax.Array  # () float32: largest |value| since the last recentering
     chosen: optax.Params | None  # option II: codes of the iterate that becomes the anchor
     chosen_at: jax.Array  # () int32, the inner step those codes belong to
 
@@ -55,7 +56,8 @@ def halp(
     learning_rate: optax.ScalarOrSchedule,
     *,
     inner_steps: int,
-    bits: int | jax.Array = 8,
+    bits: int | jax.Array | None = None,
+    format: str | Format | None = None,
     mu: float | jax.Array | Literal["auto"] = "auto",
     scale: str = "global",
     rounding: str = "stochastic",
@@ -81,8 +83,11 @@ def halp(
     Args:
       learning_rate: step size alpha, or a schedule of the step count.
       inner_steps: steps T between two recenterings; 2 N / batch size is customary.
-      bits: width of a code, 2 to 32. May be traced (codes are then int32). Beyond 24 bits
-        codes are exact only with `inner_dtype="float64"`.
+      bits: width of a fixed-point code, 2 to 32; 8 by default. May be traced (codes are then
+        int32). Beyond 24 bits codes are exact only with `inner_dtype="float64"`.
+      format: what the offset's values are if not integers: `"posit8"`, `"e4m3fn"`, any
+        elementwise format of `lpml.formats` or its name. Its codes are the state.
+        BOXEDGE
       mu: sets the box ||grad|| / mu the offset can reach, > 0. Strong convexity's constant is
         safe and slow; larger is finer until codes saturate. `"auto"` starts at 1, halves when
         more than one code in a thousand saturated since the last recentering, and grows by at
@@ -115,11 +120,11 @@ def halp(
     check_mu(mu)
     check_mode(rounding)
     check_option(option)
-    code = Fixed(1.0, bits)
+    grid = offset_grid(format, bits)
 
     def init(params):
         anchor = as_anchor(params)
-        zeros = jax.tree.map(lambda p: jnp.zeros(jnp.shape(p), code.code_dtype), params)
+        zeros = jax.tree.map(lambda p: grid.origin(jnp.shape(p)), params)
         return HALPState(
             step=jnp.zeros((), jnp.int32),
             anchor=anchor,
@@ -140,9 +145,8 @@ def halp(
         if option == "II":
             take = state.step % inner_steps == state.chosen_at
             chosen = jax.tree.map(lambda z, c: jnp.where(take, z, c), state.codes, chosen)
-        offset = jax.tree.map(
-            lambda z, s: z.astype(inner_dtype) * s.astype(inner_dtype), state.codes, state.scale
-        )
+        values = jax.tree.map(lambda z: grid.decode(z, inner_dtype), state.codes)
+        offset = jax.tree.map(lambda z, s: z * s.astype(inner_dtype), values, state.scale)
         if gradient_difference_fn is None:
             anchor_grads = grad_fn(cast_like(state.anchor, params))
             difference = jax.tree.map(lambda g, a: g - a, grads, anchor_grads)
@@ -150,14 +154,14 @@ def halp(
             difference = gradient_difference_fn(state.anchor, offset)
         difference = jax.tree.map(lambda d, z: d + weight_decay * z, difference, offset)
         rate = learning_rate_at(learning_rate, state.step)
-        target = _wanted_codes(state, difference, rate.astype(inner_dtype))
-        codes, saturated, peak = _round_codes(code, target, rounding, key)
+        target = _wanted(state, values, difference, rate.astype(inner_dtype))
+        values, saturated, peak = _round(grid, target, rounding, key)
         updates = jax.tree.map(
-            lambda w, p: w.astype(p.dtype) - p, iterate(state, codes), params
+            lambda w, p: w.astype(p.dtype) - p, iterate(state, values), params
         )
         return updates, state._replace(
             step=state.step + 1,
-            codes=jax.tree.map(lambda z: z.astype(code.code_dtype), codes),
+            codes=jax.tree.map(grid.encode, values),
             saturated=state.saturated + saturated,
             peak=jnp.maximum(state.peak, peak),
             chosen=chosen,
@@ -170,15 +174,22 @@ def halp(
             codes = jax.tree.map(lambda c, z: jnp.where(first, z, c), state.chosen, codes)
             drawn = jax.random.randint(require_key(key, "option II"), (), 0, inner_steps)
             state = state._replace(chosen_at=drawn.astype(jnp.int32))
-        anchor = iterate(state, codes)
+        anchor = iterate(
+            state,
+            jax.tree.map(lambda z, a: grid.decode(z, a.dtype), codes, state.anchor),
+        )
         full_grad = jax.tree.map(
             lambda g, a: g.astype(a.dtype) + weight_decay * a, full_grad_fn(anchor), anchor
         )
-        new_mu = next_mu(mu, state, code, inner_steps)
-        grid = spacing(full_grad, new_mu, code, per_leaf=scale == "leaf")
+        new_mu = next_mu(mu, state, grid, inner_steps)
+        spaced = spacing(full_grad, new_mu, grid, per_leaf=scale == "leaf")
         if not rescale:
-            grid = jax.tree.map(lambda new, old: jnp.where(first, new, old), grid, state.scale)
-        state = recentred(state, anchor=anchor, full_grad=full_grad, mu=new_mu, scale=grid)
+            spaced = jax.tree.map(
+                lambda new, old: jnp.where(first, new, old), spaced, state.scale
+            )
+        state = recentred(
+            state, grid, anchor=anchor, full_grad=full_grad, mu=new_mu, scale=spaced
+        )
         return Refreshed(cast_like(anchor, params), state)
 
     return periodic(
@@ -186,11 +197,11 @@ def halp(
         inner_update,
         every=inner_steps,
         refresh=refresh,
-        report=lambda state: report(state, code, inner_steps),
+        report=lambda state: report(state, grid, inner_steps),
     )
 
 
-def _wanted_codes(state, difference, rate):
+def _wanted(state, values, difference, rate):
     """z - (alpha / s) (difference + full gradient): the next offset in units of the spacing."""
 
     def leaf(z, s, diff, full_grad):
@@ -198,22 +209,22 @@ def _wanted_codes(state, difference, rate):
         direction = diff.astype(rate.dtype) + full_grad.astype(rate.dtype)
         move = rate * direction / jnp.where(s > 0, s, 1)
         # spacing 0 means gradient 0: already optimal. A NaN must not be hidden by that.
-        return z.astype(rate.dtype) - jnp.where((s > 0) | jnp.isnan(move), move, 0)
+        return z - jnp.where((s > 0) | jnp.isnan(move), move, 0)
 
-    return jax.tree.map(leaf, state.codes, state.scale, difference, state.full_grad)
+    return jax.tree.map(leaf, values, state.scale, difference, state.full_grad)
 
 
-def _round_codes(code, target, rounding, key):
-    """Rounds every leaf to codes (kept as floats, so that a NaN stays visible).
+def _round(grid: OffsetGrid, target, rounding, key):
+    """Rounds every leaf to the grid.
 
-    Returns the codes, how many were clipped, and the largest magnitude.
+    Returns the values, how many were wanted beyond the edge, and the largest magnitude.
     """
     leaves, tree = jax.tree.flatten(target)
     keys = [None] * len(leaves)
     if rounding == "stochastic":
         keys = list(jax.random.split(require_key(key, "stochastic rounding"), len(leaves)))
-    free = [round_to_integer(u, rounding, key=k) for u, k in zip(leaves, keys)]
-    codes = [jnp.clip(z, *code.limits(z.dtype)) for z in free]
-    saturated = sum(jnp.sum(z != f, dtype=jnp.float32) for z, f in zip(codes, free))
-    peaks = [jnp.max(jnp.abs(z), initial=0).astype(jnp.float32) for z in codes]
-    return jax.tree.unflatten(tree, codes), saturated, jnp.stack(peaks).max()
+    rounded = [grid.round(u, rounding, key=k) for u, k in zip(leaves, keys)]
+    values = [r.values for r in rounded]
+    peaks = [jnp.max(jnp.abs(z), initial=0).astype(jnp.float32) for z in values]
+    beyond = sum(r.beyond for r in rounded)
+    return jax.tree.unflatten(tree, values), beyond, jnp.stack(peaks).max()

@@ -19,6 +19,7 @@ from lpml.optim.bit_centering import (
     report,
     spacing,
 )
+from lpml.optim.offset_grid import IntegerGrid
 from lpml.optim.periodic import (
     PeriodicTransformation,
     Refreshed,
@@ -97,7 +98,7 @@ def lm_halp(
     check_learning_rate(learning_rate)
     check_mu(mu)
     words = _Words(bits, input_bits)
-    code = Fixed(1.0, bits)
+    grid = IntegerGrid(Fixed(1.0, bits))
 
     def init(params):
         leaves = jax.tree.leaves(params)
@@ -109,7 +110,7 @@ def lm_halp(
         return LMHALPState(
             step=jnp.zeros((), jnp.int32),
             anchor=anchor,
-            codes=jax.tree.map(lambda p: jnp.zeros(p.shape, code.code_dtype), params),
+            codes=jax.tree.map(lambda p: grid.origin(p.shape), params),
             scale=jax.tree.map(lambda a: jnp.zeros((), a.dtype), anchor),
             step_grad=jax.tree.map(lambda p: jnp.zeros(p.shape, wide), params),
             full_grad=not_yet_known(anchor),
@@ -137,7 +138,7 @@ def lm_halp(
             move = move + words.scaled(z, learning_rate * l2, decay_key)
         new_z, clipped = words.subtract(z, move, z_key)
         clipped += jnp.sum(jnp.abs(gamma.astype(jnp.int32)) >= words.largest, dtype=jnp.float32)
-        codes = tree.unflatten([new_z.astype(code.code_dtype)])
+        codes = tree.unflatten([grid.encode(new_z)])
         # a NaN has no integer code: carry it to the parameters, where the loop sees it
         alarm = jnp.sum(beta * 0)
         updates = jax.tree.map(
@@ -154,25 +155,27 @@ def lm_halp(
         )
 
     def refresh(state, params, *, full_grad_fn, outputs_fn, key=None, **_):
-        anchor = iterate(state)
+        anchor = iterate(state, state.codes)
         full_grad = cast_like(full_grad_fn(anchor), anchor)
-        new_mu = next_mu(mu, state, code, inner_steps)
-        grid = spacing(full_grad, new_mu, code, per_leaf=False)
+        new_mu = next_mu(mu, state, grid, inner_steps)
+        scale = spacing(full_grad, new_mu, grid, per_leaf=False)
         step_grad = jax.tree.map(
             lambda g, s: Fixed(s * 2.0**-words.shift, 2 * bits).encode(
                 learning_rate * g, "stochastic", key=require_key(key, "lm_halp")
             ),
             full_grad,
-            grid,
+            scale,
         )
-        state = recentred(state, anchor=anchor, full_grad=full_grad, mu=new_mu, scale=grid)
+        state = recentred(
+            state, grid, anchor=anchor, full_grad=full_grad, mu=new_mu, scale=scale
+        )
         state = state._replace(
             step_grad=step_grad, outputs=outputs_fn(anchor).astype(jnp.float32)
         )
         return Refreshed(cast_like(anchor, params), state)
 
     def report_with_width(state):
-        return report(state, code, inner_steps) | {"halp/widest_accumulator": state.widest}
+        return report(state, grid, inner_steps) | {"halp/widest_accumulator": state.widest}
 
     return periodic(
         init, inner_update, every=inner_steps, refresh=refresh, report=report_with_width

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 import jax
 import optax
 
-from lpml.formats import Fixed, check_mode
+from lpml.formats import Format, check_mode
+from lpml.optim.iterate_format import iterate_format
 from lpml.optim.periodic import PeriodicTransformation, check_learning_rate, require_key
 from lpml.optim.svrg import svrg
 
@@ -77,40 +78,49 @@ def sgd(
 def lp_sgd(
     learning_rate: optax.ScalarOrSchedule,
     *,
-    bits: int | jax.Array = 8,
-    radius: float | jax.Array = 1.0,
+    bits: int | jax.Array | None = None,
+    radius: float | jax.Array | None = None,
+    format: str | Format | None = None,
     rounding: str = "stochastic",
     weight_decay: float | jax.Array = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
-    """SGD with a fixed-point iterate (LP-SGD of the HALP paper).
+    """SGD with an iterate of few bits (LP-SGD of the HALP paper).
 
     Args:
       learning_rate: step size, or a schedule of the step count.
-      bits: width of the iterate, 2 to 32.
-      radius: the largest weight that has a code, > 0: delta = radius / (2^(bits-1) - 1).
-        The box is fixed for the whole run, so it must hold the optimum.
+      bits: width of a fixed-point iterate, 2 to 32; 8 by default.
+      radius: the largest weight that has a code, > 0: delta = radius / (2^(bits-1) - 1); 1 by
+        default. The box is fixed for the whole run, so it must hold the optimum.
+      format: what the iterate is held in if not fixed point of `bits`: `"e4m3fn"`, `"posit8"`,
+        `"mxfp8e4m3"`, any name of `lpml.formats.by_name`, or a format. Its values are taken
+        as they are (`"int8"` are the integers) unless a `radius` stretches them: the
+        largest value of a minifloat then is radius, and so is 2^(2^es) of a posit, to where
+        it is accurate (see `box_edge`). Formats that scale blocks refuse a radius; their
+        blocks lie along the inputs of a kernel, the last one padded, and a number that is
+        alone in its block is hardly rounded at all.
       rounding: see `lpml.formats.round_to_integer`.
       weight_decay: factor of the L2 term (weight_decay / 2) ||w||^2.
     """
     inner = sgd(learning_rate, weight_decay=weight_decay)
-    return rounded(inner, Fixed.spanning(radius, bits), rounding=rounding)
+    return rounded(inner, iterate_format(format, bits, radius), rounding=rounding)
 
 
 def lp_svrg(
     learning_rate: optax.ScalarOrSchedule,
     *,
     inner_steps: int,
-    bits: int | jax.Array = 8,
-    radius: float | jax.Array = 1.0,
+    bits: int | jax.Array | None = None,
+    radius: float | jax.Array | None = None,
+    format: str | Format | None = None,
     rounding: str = "stochastic",
     option: str = "I",
     weight_decay: float | jax.Array = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
-    """SVRG with a fixed-point iterate (LP-SVRG, algorithm 2 of the HALP paper).
+    """SVRG with an iterate of few bits (LP-SVRG, algorithm 2 of the HALP paper).
 
-    Stalls at a gradient norm proportional to delta. Arguments as in `lp_sgd` and `svrg`.
+    Stalls at a gradient norm proportional to the spacing at the optimum. Arguments as in `lp_sgd` and `svrg`.
     """
     inner = svrg(
         learning_rate, inner_steps=inner_steps, option=option, weight_decay=weight_decay
     )
-    return rounded(inner, Fixed.spanning(radius, bits), rounding=rounding)
+    return rounded(inner, iterate_format(format, bits, radius), rounding=rounding)

@@ -28,6 +28,13 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         learning_rate=0.1, inner_steps=EPOCH, bits=8, mu=0.5, samples=16, input_scale=0.25
     ),
 }
+# The same optimizers with other formats: what is changed of those arguments.
+FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
+    "lp_sgd in e4m3fn": ("lp_sgd", dict(bits=None, radius=None, format="e4m3fn")),
+    "lp_svrg in nvfp4": ("lp_svrg", dict(bits=None, radius=None, format="nvfp4")),
+    "halp in posit8": ("halp", dict(format="posit8")),
+    "halp in e4m3fn": ("halp", dict(format="e4m3fn")),
+}
 # Changes of those for Rosenbrock's valley, whose curvature goes to 1000.
 ROSENBROCK: dict[str, dict[str, Any]] = {
     "adam": dict(learning_rate=0.02),
@@ -46,6 +53,7 @@ NO_ACCUMULATION = dict.fromkeys(
 )
 
 every_optimizer = pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+every_case = pytest.mark.parametrize("name", [*sorted(OPTIMIZERS), *FORMATS])
 
 
 def all_but(exceptions):
@@ -130,6 +138,9 @@ def train(tx, problem, steps, **how):
 
 
 def make(name, **changes):
+    if name in FORMATS:
+        name, in_format = FORMATS[name]
+        changes = in_format | changes
     return OPTIMIZERS[name](**ARGUMENTS[name] | changes)
 
 
@@ -148,7 +159,7 @@ def test_every_optimizer_has_arguments_in_this_file():
     assert set(ROSENBROCK) | set(LINEAR_ONLY) == set(OPTIMIZERS)
 
 
-@every_optimizer
+@every_case
 def test_reaches_the_optimum_of_a_quadratic(name):
     params, _ = train(make(name), least_squares(), 800)
     np.testing.assert_allclose(params["w"], SOLUTION, atol=2e-3)
@@ -162,7 +173,7 @@ def test_walks_down_the_valley_of_rosenbrock(name):
     assert abs(params["b"] - 1) < 0.06
 
 
-@every_optimizer
+@every_case
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_keeps_shapes_and_dtypes_of_parameters_and_state(name, dtype):
     with jax.enable_x64(dtype == "float64"):
@@ -193,7 +204,7 @@ def test_compiles_once_for_many_steps(name):
     assert len(traces) == 1
 
 
-@every_optimizer
+@every_case
 def test_a_saved_state_continues_bit_for_bit(name, tmp_path):
     problem, tx = least_squares(), make(name)
     step = jax.jit(lambda carry, number: take_step(tx, problem, *carry, number))
@@ -210,7 +221,7 @@ def test_a_saved_state_continues_bit_for_bit(name, tmp_path):
     same(restored, carry)
 
 
-@every_optimizer
+@every_case
 def test_a_gradient_of_zero_moves_nothing_and_makes_no_nan(name):
     problem = least_squares(solved=True)
     params, state = train(make(name), problem, EPOCH + 2)
@@ -219,7 +230,7 @@ def test_a_gradient_of_zero_moves_nothing_and_makes_no_nan(name):
         assert np.isfinite(leaf).all()
 
 
-@every_optimizer
+@every_case
 def test_a_nan_in_the_data_reaches_the_parameters(name):
     problem = least_squares()
     bad = {**problem.data, "y": problem.data["y"].at[:].set(jnp.nan)}
@@ -227,7 +238,7 @@ def test_a_nan_in_the_data_reaches_the_parameters(name):
     assert np.isnan(params["w"]).all()
 
 
-@pytest.mark.parametrize("name", sorted(set(OPTIMIZERS) - set(LINEAR_ONLY)))
+@pytest.mark.parametrize("name", [*sorted(set(OPTIMIZERS) - set(LINEAR_ONLY)), *FORMATS])
 def test_several_leaves_move(name):
     params, _ = train(make(name, learning_rate=1e-3), rosenbrock(), 100)
     assert params["a"] > 0
