@@ -1,5 +1,7 @@
 """What every model that a config can name promises; they come from the export list."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -210,6 +212,52 @@ def test_gradient_difference_of_a_curved_model_is_refused(name):
     params, model_state = jax.jit(model.init)(jax.random.key(0), batch)
     with pytest.raises(ValueError, match="linear"):
         model.gradient_difference(params, params, model_state, batch)
+
+
+EVERYWHERE = dict(weights="vsq8v16m8", activations="uvsq8v16m8t", gradients="vsq8v16m8")
+takes_formats = pytest.mark.parametrize("name", ["mlp", "lenet5"])
+
+
+@takes_formats
+def test_formats_change_the_numbers_and_not_the_parameters(name):
+    plain, batch = make(name), batch_of(name, "float32")
+    assert make(name, quant=dict.fromkeys(EVERYWHERE)) == plain
+    rounded = make(name, quant=EVERYWHERE | dict(gradient_rounding="stochastic"))
+    # post-training quantisation: the parameters of one model in the other
+    params, _ = jax.jit(plain.init)(jax.random.key(0), batch)
+    again, _ = jax.jit(rounded.init)(jax.random.key(0), batch)
+    jax.tree.map(np.testing.assert_array_equal, params, again)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def run(model, key):
+        slope = jax.value_and_grad(lambda p: model.objective(p, {}, batch, key)[0])
+        value, grads = slope(params)
+        return value, jnp.concatenate([jnp.ravel(g) for g in jax.tree.leaves(grads)])
+
+    value, grads = run(plain, jax.random.key(1))
+    keys = [jax.random.key(k) for k in (1, 2, 1)]
+    values, draws = zip(*(run(rounded, key) for key in keys))
+    assert len(set(map(float, values))) == 1, "only gradients are rounded stochastically"
+    assert 1e-6 < abs(values[0] - value) < 0.02
+    assert all(1e-4 < np.linalg.norm(d - grads) / np.linalg.norm(grads) < 0.1 for d in draws)
+    np.testing.assert_array_equal(draws[0], draws[2])
+    assert not np.array_equal(draws[0], draws[1])
+
+
+def test_unsigned_formats_follow_the_activation_of_the_model():
+    def unsigned(name, **changes):
+        roles = make(name, quant=EVERYWHERE, **changes).module.roles
+        return [not layer.activations.element.signed for layer in roles]
+
+    assert unsigned("mlp", activation="tanh") == [False, False, False]
+    assert unsigned("mlp", activation="relu") == [False, True, True]
+    assert unsigned("lenet5") == [False, True, True, True, True]
+
+
+@takes_formats
+def test_a_layer_that_the_model_does_not_have_is_refused(name):
+    with pytest.raises(ValueError, match=r"quant.layers.Dense_7 does not exist.*the model has"):
+        make(name, quant=dict(layers={"Dense_7": dict(weights="vsq4")}))
 
 
 def test_binary_logistic_regression_refuses_other_class_counts():
