@@ -28,9 +28,9 @@ def scale_exponents(*, format: str = "mxfp4") -> Measurement:
       ValueError: another format.
     """
     fmt = formats.by_name(format)
-    block = fmt.block if isinstance(fmt, Scaled) and fmt.rule == "floor" else None
-    if not isinstance(block, int):
+    if not isinstance(fmt, Scaled) or fmt.rule != "floor" or not isinstance(fmt.block, int):
         raise ValueError(f"{format} has no scales by the rule floor; take mxfp4 or another MX")
+    block = fmt.block
     exponents = np.asarray(POWERS_OF_TWO) - 1
     maxima = np.nextafter(np.ldexp(np.float32(1), exponents + 1), np.float32(0))
     shift = np.frexp(float(fmt.element.largest))[1] - 1
