@@ -41,7 +41,8 @@ def scale_exponents(*, format: str = "mxfp4") -> Measurement:
         blocks = random.uniform(-0.9, 0.9, (len(maxima), block))
         places = random.integers(block, size=len(maxima))
         blocks[np.arange(len(maxima)), places] = random.choice([-1, 1], len(maxima))
-        codes = jax.jit(fmt.encode)(jnp.asarray(blocks * maxima[:, None], jnp.float32)).scales
+        encode = jax.jit(lambda x: fmt.encode(x).scales)
+        codes = encode(jnp.asarray(blocks * maxima[:, None], jnp.float32))
         found = np.asarray(codes, int)[:, 0] - BIAS
         naive = np.asarray(jax.jit(lambda x: jnp.floor(jnp.log2(x)))(maxima))
         yield {
