@@ -28,9 +28,9 @@ def scale_exponents(*, format: str = "mxfp4") -> Measurement:
       ValueError: another format.
     """
     fmt = formats.by_name(format)
-    block = fmt.block if isinstance(fmt, Scaled) and fmt.rule == "floor" else None
-    if not isinstance(block, int):
+    if not isinstance(fmt, Scaled) or fmt.rule != "floor" or not isinstance(fmt.block, int):
         raise ValueError(f"{format} has no scales by the rule floor; take mxfp4 or another MX")
+    block = fmt.block
     exponents = np.asarray(POWERS_OF_TWO) - 1
     maxima = np.nextafter(np.ldexp(np.float32(1), exponents + 1), np.float32(0))
     shift = np.frexp(float(fmt.element.largest))[1] - 1
@@ -41,7 +41,8 @@ def scale_exponents(*, format: str = "mxfp4") -> Measurement:
         blocks = random.uniform(-0.9, 0.9, (len(maxima), block))
         places = random.integers(block, size=len(maxima))
         blocks[np.arange(len(maxima)), places] = random.choice([-1, 1], len(maxima))
-        codes = jax.jit(fmt.encode)(jnp.asarray(blocks * maxima[:, None], jnp.float32)).scales
+        encode = jax.jit(lambda x: fmt.encode(x).scales)
+        codes = encode(jnp.asarray(blocks * maxima[:, None], jnp.float32))
         found = np.asarray(codes, int)[:, 0] - BIAS
         naive = np.asarray(jax.jit(lambda x: jnp.floor(jnp.log2(x)))(maxima))
         yield {

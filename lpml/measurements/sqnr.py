@@ -59,6 +59,11 @@ def vsq_sqnr(
     Raises:
       ValueError: a width, block, order or outer that no format has.
     """
+    if not 2 <= scale_bits <= FLOAT_SCALE:
+        raise ValueError(
+            f"scale_bits = {scale_bits} must be 2 to {FLOAT_SCALE - 1}, or {FLOAT_SCALE} for "
+            "float32 scales"
+        )
     if scale_bits == FLOAT_SCALE:
         if outer != "row":
             raise ValueError(
