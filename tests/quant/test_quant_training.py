@@ -40,6 +40,8 @@ def test_formats_are_fields_that_the_command_line_sets():
     expected = model_of(config(weights="vsq3v64m6"))
     assert model_of(changed).module == expected.module
     assert model_of(changed).module != model_of(config()).module
+    unset = override(config(weights="none"), {"model.quant.weights": "vsq3v64m6"})
+    assert model_of(unset).module == expected.module
     whole = override(config(), {"model.quant": dict(gradients="e5m2")})
     assert model_of(whole).module.roles[0].weights is None
 
@@ -64,7 +66,10 @@ def test_a_word_in_place_of_the_sub_tree_is_refused():
         model_of(wrong)
 
 
-def start_of(tx, **quant):
+def start_of(tx, rounding):
+    # formats without blocks: fast to compile
+    fixed = dict.fromkeys(("weights", "activations", "gradients"), "fixed6")
+    quant = fixed | dict(gradient_rounding=rounding)
     program = assemble(as_plain(config(**quant)), shapes=False)[0]
     batch = program.example_batch()
     params, _ = jax.jit(program.model.init)(jax.random.key(1), batch)
@@ -72,7 +77,7 @@ def start_of(tx, **quant):
 
 
 def test_steps_draw_anew_and_evaluation_draws_nothing():
-    model, state, batch = start_of(optax.sgd(1.0), gradient_rounding="stochastic")
+    model, state, batch = start_of(optax.sgd(1.0), "stochastic")
     step = jax.jit(make_step(model, with_grad_norm=False))
 
     def kernel(state):
@@ -86,7 +91,7 @@ def test_steps_draw_anew_and_evaluation_draws_nothing():
     evaluate = jax.jit(make_evaluate(model, with_gradient=True, batch_size=50))
     found = [evaluate(state.replace(step=state.step + i), batch) for i in range(2)]
     assert found[0] == found[1]
-    nearest, _, _ = start_of(optax.sgd(1.0), gradient_rounding="nearest")
+    nearest, _, _ = start_of(optax.sgd(1.0), "nearest")
     same = jax.jit(make_evaluate(nearest, with_gradient=True, batch_size=50))
     assert same(state, batch) == found[0]
 
@@ -94,7 +99,7 @@ def test_steps_draw_anew_and_evaluation_draws_nothing():
 def test_all_gradients_of_one_step_share_their_noise():
     """SVRG's two gradients of a batch cancel at the anchor itself, noise and all."""
     tx = svrg(0.1, inner_steps=4)
-    model, state, batch = start_of(tx, gradient_rounding="stochastic")
+    model, state, batch = start_of(tx, "stochastic")
     full = jax.tree.map(np.zeros_like, state.params)
     opt_state = state.opt_state._replace(anchor=state.params, full_grad=full)
     at_anchor = state.replace(opt_state=opt_state, step=state.step + 1)
