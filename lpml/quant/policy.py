@@ -82,6 +82,7 @@ def policy(spec: Mapping[str, Any] | None) -> Policy:
         of `formats.by_name`, or a format; None or "none" for full precision, as when left
         out; the command line can set fields of a config that hold words, not None), `gradient_rounding` ("nearest" or "stochastic"), `first`, `last` (bool) and
         `layers`, a dict from names of layers to dicts of their own formats and rounding.
+        Write "none" where the command line is to set the field: it replaces words by words.
 
     Raises:
       ValueError: an unknown key, format or rounding, in one sentence.
