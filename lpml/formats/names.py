@@ -1,8 +1,8 @@
 """Formats by name, as configs and commands spell them."""
 
+import dataclasses
 import re
 from collections.abc import Callable
-from dataclasses import replace
 
 from lpml.formats import minifloat, presets
 from lpml.formats.block_scales import POWERS
@@ -35,7 +35,7 @@ _NAMED: dict[str, Format | Scaled] = {
 }
 # The other scale rules of the MX formats, spelled behind their names: "mxfp4rceil".
 _RULED = {
-    f"{name}{rule}": replace(fmt, rule=rule)
+    f"{name}{rule}": dataclasses.replace(fmt, rule=rule)
     for name, fmt in _NAMED.items()
     if isinstance(fmt, Scaled) and fmt.rule in POWERS
     for rule in POWERS
@@ -58,12 +58,12 @@ _ALIASES = {
 _FAMILIES: list[tuple[str, str, Callable[..., Format | Scaled]]] = [
     (r"fixed(\d+)", "fixed<bits>", lambda bits: Fixed.spanning(1.0, bits)),
     (r"int(\d+)", "int<bits>", lambda bits: Fixed(1.0, bits)),
+    (r"int(\d+)channel", "int<bits>channel", presets.int_channel),
     (
         r"int(\d+)tensor",
         "int<bits>tensor",
         lambda bits: presets.tensor_scaled(Symmetric(1.0, bits)),
     ),
-    (r"int(\d+)channel", "int<bits>channel", presets.int_channel),
     (r"vsq(\d+)", "vsq<bits>", presets.VSQ),
     (r"vsq(\d+)v(\d+)m(\d+)", "vsq<bits>v<block>m<scale bits>", presets.VSQ),
     (r"e(\d+)m(\d+)", "e<exponent bits>m<mantissa bits>", Minifloat),
@@ -75,16 +75,14 @@ _FAMILIES: list[tuple[str, str, Callable[..., Format | Scaled]]] = [
 def by_name(name: str) -> Format | Scaled:
     """The format that `name` stands for.
 
-    MX names may end in a scale rule other than OCP's floor, "mxfp8e4m3rceil"; "int4tensor" are
-    integers with one scale for all.
-
     Args:
       name: one of the standard names ("e4m3fn", "e2m1", "bfloat16", also as NumPy spells
         them: "float8_e4m3fn") or of a family: "fixed8" (fixed point whose largest value is
         1), "int8" (the integers), "e4m3" (IEEE-like, unless OCP defines it without infinity:
         "e2m3", "e3m2", "e2m1"). Scaled formats: "vsq4" (blocks of 16, 4-bit scales),
         "vsq4v64m8", "mxfp8e4m3", "mxfp6e2m3", "mxfp4", "mxint8", "nvfp4", "int8channel" (one
-        scale along the axis), "fp8tensor" (E4M3FN, one scale).
+        scale along the axis), "int8tensor" (one scale), "fp8tensor" (E4M3FN, one scale). MX
+        names may end in a scale rule other than OCP's floor: "mxfp8e4m3rceil".
 
     Raises:
       ValueError: no such format, with the names there are; or a width out of range.
