@@ -14,8 +14,9 @@ scales and tails of the numbers, and what an element costs. Nothing is trained.
     python launch.py --config=configs/vsq_sqnr.py:product --config.measurement.product_bits=6
     python launch.py --experiment=vsq_sqnr                  (the figures)
 
-Expected, in dB: VSQ of 4 bits, vectors of 16 and 4-bit scales 21.2, NVFP4 20.4, per channel
-16.1, within 0.1; a product of two such VSQ matrices 18.2. Takes 2 s on two CPU cores.
+Expected: of Gaussian numbers, in dB, VSQ of 4 bits, vectors of 16 and 4-bit scales 21.2, NVFP4
+20.4, int4 per channel 16.1, within 0.1; a product of two such VSQ matrices 18.2. Takes 2 s on
+two CPU cores.
 Variants: a size (tiny, default; paper is as default), and one of vsq (VSQ by its numbers),
 named (any format by its name), product (a matrix product), exponents (of MX scales).
 """
