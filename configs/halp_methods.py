@@ -48,7 +48,7 @@ def optimizer(method, *, learning_rate, inner_steps, radius, mu, scale="global",
 
 
 def _unless(other, value):
-    """A field that is `value` while the field `other` is None; assigned to, it is an own one."""
+    """A field that is `value` while the field `other` is None, until it is set itself."""
     return FieldReference(value, op=_Operation(_Unless(other), ()))
 
 
