@@ -1,7 +1,5 @@
 """The sub-tree `optim` of HALP and the methods it is compared with."""
 
-from typing import Any, NamedTuple
-
 from ml_collections.config_dict import FieldReference, placeholder
 
 METHODS = ("halp", "lm_halp", "svrg", "lp_svrg", "lp_sgd", "sgd")
@@ -48,21 +46,19 @@ def optimizer(method, *, learning_rate, inner_steps, radius, mu, scale="global",
 
 
 def _unless(other, value):
-    """A field that is `value` while the field `other` is None; assigned to, it is an own one."""
-    return FieldReference(value, op=_Operation(_Unless(other), ()))
-
-
-class _Operation(NamedTuple):
-    """What FieldReference applies whenever it is read; it deep-copies with its config."""
-
-    fn: Any
-    args: tuple[Any, ...]
+    """A field that is `value` while the field `other` is None, until it is set itself."""
+    return FieldReference(value, op=_Unless(other))
 
 
 class _Unless:
-    # an object, not a closure: a copied config must look at the copy of `other`
+    """An operation as FieldReference applies it when it is read: fn of the value and args."""
+
+    args = ()
+
     def __init__(self, other):
+        # held by an object, not a closure, so that a copied config looks at its own `other`
         self.other = other
 
-    def __call__(self, value):
+    def fn(self, value):
+        """`value`, or None where the other field has one."""
         return value if self.other.get() is None else None

@@ -12,7 +12,7 @@ import pytest
 
 from lpml import commands
 from lpml.build import ConfigError
-from lpml.config import as_plain, load
+from lpml.config import as_plain, load, override
 from lpml.sweep.jobs import resolve
 from lpml.sweep.space import make_space
 from lpml.training.assemble import (
@@ -198,3 +198,12 @@ def test_a_variant_of_two_sizes_or_methods_is_refused():
     for variant in ("tiny,default", "svrg,halp"):
         with pytest.raises(ConfigError, match="names both"):
             load(f"{ROOT}/configs/halp_regression.py:{variant}")
+
+
+def test_a_format_takes_the_place_of_bits_and_radius_unless_they_are_set_too():
+    base = load(f"{FILES['halp_regression']}:lp_sgd,tiny")
+    in_format = override(base, {"optim.format": "posit8"})
+    assert (in_format.optim.bits, in_format.optim.radius) == (None, None)
+    assert override(in_format, {"optim.radius": 3.0}).optim.radius == 3.0
+    assert (base.optim.bits, base.optim.radius) == (8, 102.0)
+    assert override(base, {"optim.bits": 4}).optim.bits == 4

@@ -40,9 +40,14 @@ def box_edge(fmt: Any, dtype: jax.typing.DTypeLike = jnp.float32) -> jax.Array:
     """The value of an elementwise format that stands for the edge of a box.
 
     For fixed point and minifloats the largest: the first fills the box evenly, the second are
-    equally accurate up to there. For posits it is useed = 2^(2^es), where the widest range of
-    full accuracy, 1 / useed to useed, ends: the larger ones are left for what leaves the box.
-    Nor is it ever above MOST_EDGE.
+    as accurate there as below, so that all their small values serve small offsets. For posits
+    it is useed = 2^(2^es), where the range of full accuracy, 1 / useed to useed, ends: larger
+    ones are left to what leaves the box. Nor is it ever above MOST_EDGE.
+
+    Measured, as factors per epoch of the gradient norm of `halp` on 1000 x 100 least squares:
+    posit8 0.42 at 16 (0.43 at 1, 0.46 at 64; on 100 x 10 it diverges at its largest, 2^24);
+    posit8es0 0.38 at 2 (0.49 at 1, 0.37 at 8); E4M3FN 0.42 at 448 and at 1; E5M2 0.55 at its
+    largest, 0.57 at 1; 8-bit fixed point 0.38.
 
     Returns:
       () of `dtype`.

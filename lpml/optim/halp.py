@@ -18,7 +18,7 @@ from lpml.optim.bit_centering import (
     report,
     spacing,
 )
-from lpml.optim.offset_grid import OffsetGrid, offset_grid
+from lpml.optim.offset_grid import offset_grid
 from lpml.optim.periodic import (
     PeriodicTransformation,
     Refreshed,
@@ -36,8 +36,8 @@ class HALPState(NamedTuple):
     """State of `halp`; P parameters, trees shaped like the parameters.
 
     The iterate is anchor + scale * values of the codes; the visible parameters are that sum in
-    their own dtype. With float32 parameters and 8 bits the state takes 9 P bytes (SVRG and Adam: 8 P);
-    with x64 enabled the anchor and the gradient are float64 and it takes 17 P.
+    their own dtype. With float32 parameters and 8 bits the state takes 9 P bytes (SVRG and
+    Adam: 8 P); with x64 enabled the anchor and the gradient are float64 and it takes 17 P.
     """
 
     step: jax.Array  # () int32, steps taken
@@ -86,8 +86,10 @@ def halp(
       bits: width of a fixed-point code, 2 to 32; 8 by default. May be traced (codes are then
         int32). Beyond 24 bits codes are exact only with `inner_dtype="float64"`.
       format: what the offset's values are if not integers: `"posit8"`, `"e4m3fn"`, any
-        elementwise format of `lpml.formats` or its name. Its codes are the state.
-        BOXEDGE
+        elementwise format of `lpml.formats` or its name. Its codes are the state. The box ends
+        at its largest value, and for posits at 2^(2^es), see `box_edge`; offsets beyond that
+        count as saturated, although wider formats still hold them. Formats that scale blocks
+        are refused: a block's scale that moves would round all of the block again.
       mu: sets the box ||grad|| / mu the offset can reach, > 0. Strong convexity's constant is
         safe and slow; larger is finer until codes saturate. `"auto"` starts at 1, halves when
         more than one code in a thousand saturated since the last recentering, and grows by at
@@ -214,7 +216,7 @@ def _wanted(state, values, difference, rate):
     return jax.tree.map(leaf, values, state.scale, difference, state.full_grad)
 
 
-def _round(grid: OffsetGrid, target, rounding, key):
+def _round(grid, target, rounding, key):
     """Rounds every leaf to the grid.
 
     Returns the values, how many were wanted beyond the edge, and the largest magnitude.

@@ -118,7 +118,8 @@ def lp_svrg(
 ) -> optax.GradientTransformationExtraArgs:
     """SVRG with an iterate of few bits (LP-SVRG, algorithm 2 of the HALP paper).
 
-    Stalls at a gradient norm proportional to the spacing at the optimum. Arguments as in `lp_sgd` and `svrg`.
+    Stalls at a gradient norm proportional to the spacing at the optimum. Arguments as in
+    `lp_sgd` and `svrg`.
     """
     inner = svrg(
         learning_rate, inner_steps=inner_steps, option=option, weight_decay=weight_decay

@@ -1,4 +1,4 @@
-"""What HALP's offset is made of: the values that its codes stand for, in units of the spacing."""
+"""What HALP's codes stand for: values of the offset in units of its spacing."""
 
 import dataclasses
 from typing import Any, NamedTuple, Protocol
