@@ -110,14 +110,17 @@ def test_has_the_three_sizes_and_refuses_others_in_a_sentence(name):
         assert load(f"{FILES[name]}:{size}").is_locked
 
 
+def in_few_bits(config):
+    return config["optim"].get("bits") is not None or "quant" in config["model"]
+
+
 @every_config
 def test_the_sweep_resolves_and_has_full_precision_as_reference(name, tmp_path):
     space = make_space(f"{FILES[name]}:tiny", sweep=True)
     jobs = resolve(space.points(), str(tmp_path / "runs"))
     assert len({json.dumps(job.config) for job in jobs}) == len(jobs)
     if not is_measurement(jobs[0].config):
-        with_bits = {job.config["optim"].get("bits") is not None for job in jobs}
-        assert with_bits == {True, False}
+        assert {in_few_bits(job.config) for job in jobs} == {True, False}
     seeds = [job.config["seed"] for job in jobs]
     assert len({seeds.count(seed) for seed in seeds}) == 1, "as many points for every seed"
     assert f"--config=configs/{name}.py --sweep" in Path(FILES[name]).read_text()
