@@ -77,12 +77,13 @@ def label_of(row: Row, keys: Sequence[str], base: str, *, digits: int = 6) -> st
     """A setting in words: `svrg, learning_rate=0.1`."""
     words = []
     for key in keys:
-        value = row.get(key)
-        if value is None:
+        if key not in row:
             continue
+        value = row[key]
         last = key.rpartition(".")[2]
         unique = sum(other.rpartition(".")[2] == last for other in keys) == 1
         said = f"{value:.{digits}g}" if isinstance(value, float) else word(value)
+        said = "none" if value is None else said
         plain = key == VARIANT or isinstance(value, dict)
         words.append(said if plain else f"{last if unique else key}={said}")
     return ", ".join(words) or base

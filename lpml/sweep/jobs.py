@@ -17,6 +17,7 @@ from lpml.training.assemble import (
     check_sections,
     is_measurement,
     measurement,
+    own_default,
     traceable,
 )
 from lpml.training.program import Carry
@@ -99,6 +100,7 @@ def resolve(points: Sequence[Point], parent: str) -> list[Job]:
         try:
             config = configs.as_plain(configs.override(load(point.config), point.overrides))
             _check(config)
+            _refuse_none(config, flatten(point.overrides))
         except ConfigError as error:
             raise ConfigError(f"point {point.name}: {error}") from error
         folder = os.path.join(parent, point.name)
@@ -130,6 +132,18 @@ def _check(config):
     with jax.enable_x64(config["precision"] == "float64"):
         assemble(config, shapes=False)
         carry_shapes(config)
+
+
+def _refuse_none(config, overrides):
+    """A None that means a number would be a second point of that number, called none."""
+    for key, value in overrides.items():
+        default = own_default(config, key) if value is None else None
+        if default is not None:
+            name = config[key.partition(".")[0]].get("name", "train")
+            raise ConfigError(
+                f"config.{key} = None would mean {name}'s own default, {default!r}: write that "
+                "value, or leave the setting out"
+            )
 
 
 def carry_shapes(config: dict[str, Any]) -> Carry:

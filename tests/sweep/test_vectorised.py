@@ -168,6 +168,13 @@ def test_what_cannot_be_traced_is_grouped_and_said(config, tmp_path, caplog):
     assert str(groups[1]) == "one by one: halp2 (no other point can share its program)"
 
 
+def test_a_number_that_one_program_takes_and_another_leaves_out_is_said(config, tmp_path):
+    jobs = resolve(points(config, "halp", {"seed": 1}, {"seed": 2}), str(tmp_path))
+    optim = {**jobs[1].config["optim"], "bits": None}
+    jobs[1] = jobs[1]._replace(config={**jobs[1].config, "optim": optim})
+    assert apart(group_jobs(jobs)) == ["optim.bits"]
+
+
 def test_a_width_that_all_points_share_stays_static(config, tmp_path):
     jobs = resolve(points(config, "halp", {"seed": 1}, {"seed": 2}), str(tmp_path))
     (group,) = group_jobs(jobs)
