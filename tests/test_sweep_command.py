@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import signal
 
@@ -185,7 +186,20 @@ def test_shards_share_the_points_and_the_last_one_sums_up_all(monkeypatch, tmp_p
     assert done(folder) == NAMES
     assert "4 points: 4 done" in capsys.readouterr().out
     assert {row["status"] for row in read(folder / "points.csv")} == {"done"}
-    assert here(monkeypatch, *flags, "--shard=7/7") == 0, "a part may be empty"
+
+
+def test_a_part_without_points_says_so_and_names_no_file_that_is_not_there(
+    monkeypatch, tmp_path, capsys
+):
+    flags = (*SHORT, *AXES, f"--workdir={tmp_path / 's'}")
+    assert here(monkeypatch, *flags, "--shard=7/7") == 0
+    said = capsys.readouterr().out
+    assert said.startswith("--shard=7/7 has none of the 4 points; nothing was trained\n")
+    assert "4 points: 0 done, 4 unfinished" in said
+    named = {word.strip(",;") for word in said.split() if word.startswith(str(tmp_path))}
+    assert len(named) == 3
+    for path in named:
+        assert os.path.exists(path)
 
 
 SGD = ("--config=configs/halp_regression.py:sgd,tiny", "--config.train.steps=400")
