@@ -231,6 +231,32 @@ def test_failed_points_are_reported_and_tried_again(engine, monkeypatch, tmp_pat
     assert (last["n"], last["failed"], last["final.grad_norm"]) == ("0", "2", "")
 
 
+@pytest.mark.parametrize("engine", ["serial", "vectorised"])
+def test_a_broken_folder_costs_its_point_alone(engine, monkeypatch, tmp_path, capsys):
+    folder = tmp_path / "s"
+    flags = (*SHORT, "--axis=seed=0:4", f"--engine={engine}", f"--workdir={folder}")
+    assert here(monkeypatch, *flags, "--shard=1/4") == 0
+    (folder / "seed=1").write_text("mine")
+    for name, file in (("seed=2", "config.json"), ("seed=3", "metrics.jsonl")):
+        shutil.copytree(folder / "seed=0", folder / name)
+        (folder / name / "DONE").unlink()
+        config = json.loads((folder / name / "config.json").read_text())
+        (folder / name / "config.json").write_text(
+            json.dumps({**config, "seed": int(name[-1])})
+        )
+        (folder / name / file).write_text('{"torn\n{"step": 1}\n')
+    (folder / "seed=0" / "DONE").unlink()
+    capsys.readouterr()
+    assert here(monkeypatch, *flags) == 1
+    out, errors = capsys.readouterr()
+    assert errors.splitlines()[-1].startswith("3 of 4 points failed")
+    assert "4 points: 1 done, 3 failed" in out
+    assert f"failed: seed=1: {folder}/seed=1 is a file and no folder: give" in out
+    assert f"failed: seed=2: {folder}/seed=2 holds a config.json that is no JSON object" in out
+    assert f"failed: seed=3: {folder}/seed=3/metrics.jsonl" in out
+    assert (folder / "seed=1").read_text() == "mine"
+
+
 def test_another_shard_knows_of_the_failures(monkeypatch, tmp_path, capsys):
     axes = ("--axis=optim.learning_rate=1e6,0.001", "--engine=serial")
     flags = (*SGD, *axes, f"--workdir={tmp_path / 's'}")

@@ -40,9 +40,15 @@ def run_experiment(
     """
     points = module.runs(size)
     outcomes = run_points(points, folder, engine=engine, should_stop=should_stop)
-    runs = {point.name: read_run(os.path.join(folder, point.name)) for point in points}
-    rows = table(points, runs)
     failed = [f"{o.name}: {o.failure}" for o in outcomes if o.failure is not None]
+    runs = {}
+    for point, outcome in zip(points, outcomes):
+        try:
+            runs[point.name] = read_run(os.path.join(folder, point.name))
+        except ValueError:
+            if outcome.failure is None:
+                raise
+    rows = table([point for point in points if point.name in runs], runs)
     if failed:
         _write_csv(folder, rows)
         raise RunFailed(

@@ -23,7 +23,7 @@ from lpml.training.assemble import (
 from lpml.training.program import Carry
 from lpml.training.recording import flatten
 from lpml.training.run import IGNORED_IN_COMPARISON
-from lpml.training.run_folder import RunFolder
+from lpml.training.run_folder import DamagedFolder, RunFolder
 from lpml.training.starting import sibling
 
 LOG = logging.getLogger("lpml")
@@ -111,16 +111,25 @@ def resolve(points: Sequence[Point], parent: str) -> list[Job]:
 def finished(jobs: Sequence[Job]) -> list[Outcome]:
     """Claims the folders of all jobs; gives the outcomes of those that are done already.
 
+    A folder that is damaged or cannot be written is a failure of its job alone.
+
     Raises:
       FolderConflict: a folder belongs to another config or to a run under way.
     """
     outcomes = []
     for job in jobs:
-        with RunFolder(job.folder) as folder:
-            folder.claim(job.config, ignore=IGNORED_IN_COMPARISON)
-            metrics = folder.finished()
-        if metrics is not None:
-            outcomes.append(Outcome(job.name, metrics, None))
+        try:
+            with RunFolder(job.folder) as folder:
+                folder.claim(job.config, ignore=IGNORED_IN_COMPARISON)
+                metrics = folder.finished()
+        except DamagedFolder as error:
+            outcomes.append(Outcome(job.name, None, str(error)))
+        except OSError as error:
+            reason = f"{error.filename or job.folder}: {error.strerror or error}"
+            outcomes.append(Outcome(job.name, None, reason))
+        else:
+            if metrics is not None:
+                outcomes.append(Outcome(job.name, metrics, None))
     return outcomes
 
 

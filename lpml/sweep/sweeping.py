@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -18,6 +19,8 @@ from lpml.sweep.points import run_jobs
 from lpml.sweep.space import Space
 from lpml.sweep.summary import Summary, summarise
 from lpml.training.run import IGNORED_IN_COMPARISON
+
+LOG = logging.getLogger("lpml")
 
 
 class Shard(NamedTuple):
@@ -110,8 +113,12 @@ def _with_earlier(sweep):
     jobs = list(sweep.jobs)
     for name in [name for name in known if name not in names]:
         folder = os.path.join(sweep.folder, name)
-        if os.path.exists(os.path.join(folder, "DONE")):
+        if not os.path.exists(os.path.join(folder, "DONE")):
+            continue
+        try:
             jobs.append(Job(name, read_run(folder).config, folder, tuple(known[name])))
+        except ValueError as error:
+            LOG.warning("the summary leaves out %s of an earlier launch: %s", name, error)
     return jobs, [known[job.name] for job in jobs]
 
 

@@ -23,7 +23,7 @@ from lpml.sweep.study import Study, import_optuna
 from lpml.training.loop import RunFailed, Stopped
 from lpml.training.metrics_log import read
 from lpml.training.run import train
-from lpml.training.run_folder import FolderConflict, RunFolder
+from lpml.training.run_folder import DamagedFolder, FolderConflict, FolderInUse, RunFolder
 
 LOG = logging.getLogger("lpml")
 
@@ -166,7 +166,7 @@ def _run(study, trial, settings, *, space, folder, goal, most, should_stop):
             )
         value = metrics[goal.name]
         study.tell(trial, value, state="COMPLETE" if value is not None else "FAIL")
-    except RunFailed as failure:
+    except (RunFailed, DamagedFolder) as failure:
         LOG.warning("trial %d failed: %s", trial.number, failure)
         study.tell(trial, None, state="FAIL")
     except Stopped:
@@ -194,8 +194,10 @@ def _train(job, label, judge, should_stop):
 def _is_free(folder):
     try:
         RunFolder(folder).close()
-    except FolderConflict:
+    except FolderInUse:
         return False
+    except FolderConflict:
+        pass  # the training says it
     return True
 
 

@@ -47,11 +47,14 @@ def test_results_are_written_as_scripts_expect_them(tmp_path):
 
 
 def test_a_failed_point_is_named_and_the_others_are_kept(tmp_path):
-    points = [point("wild", optim__learning_rate=50.0), point("good")]
+    points = [point("wild", optim__learning_rate=50.0), point("torn"), point("good")]
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "config.json").write_text("{")
     with pytest.raises(RunFailed) as caught:
         run_experiment(experiment(points), str(tmp_path), size="tiny")
     message = str(caught.value)
-    assert message.startswith("1 of 2 runs failed (wild: loss is not finite at step ")
+    assert message.startswith("2 of 3 runs failed (wild: loss is not finite at step ")
+    assert "torn: " in message
     assert not (tmp_path / "verdict.json").exists()
     rows = {
         row["run"]: row
