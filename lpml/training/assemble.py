@@ -172,8 +172,8 @@ def own_default(config: Mapping[str, Any], key: str) -> Any:
     None where that is None itself, or where no function takes the setting.
     """
     section, _, setting = key.partition(".")
-    known = {**families(), "train": {None: training}}.get(section, {})
-    function = known.get(config.get(section, {}).get("name"))
+    named = families().get(section, {}).get(config.get(section, {}).get("name"))
+    function = training if section == "train" else named
     parameter = inspect.signature(function).parameters.get(setting) if function else None
     if parameter is None or parameter.default is parameter.empty:
         return None

@@ -228,6 +228,20 @@ def test_a_setting_that_only_other_points_set_is_that_of_the_config(sweep):
     assert not [line for line in axes.get_lines() if line.get_linestyle() == "--"]
 
 
+def test_settings_without_a_value_are_named_with_the_reason(sweep):
+    lost = [
+        ({"optim.bits": 2}, "loss is not finite at step 3"),
+        ({"optim.bits": 3}, {"loss": None}),
+        ({"optim.bits": 5}, None),
+        ({"optim.bits": 6}, None),
+    ]
+    points = [*full(), *(({**each, "seed": 0}, end) for each, end in lost)]
+    note = picture(sweep(points))[1].get_title().splitlines()[-1]
+    assert note == (
+        "without a value: bits=2 (failed); bits=3 (not finite); bits=5 (unfinished); and 1 more"
+    )
+
+
 def test_values_over_decades_and_rates_have_log_axes(sweep):
     points = [({"optim.learning_rate": 10.0**-i}, {"loss": 10.0**i}) for i in range(4)]
     _, axes = picture(sweep(points))
