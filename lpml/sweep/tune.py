@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import logging
@@ -23,7 +24,13 @@ from lpml.sweep.study import Study, import_optuna
 from lpml.training.loop import RunFailed, Stopped
 from lpml.training.metrics_log import read
 from lpml.training.run import train
-from lpml.training.run_folder import DamagedFolder, FolderConflict, FolderInUse, RunFolder
+from lpml.training.run_folder import (
+    DamagedFolder,
+    FolderConflict,
+    FolderInUse,
+    RunFolder,
+    write_json,
+)
 
 LOG = logging.getLogger("lpml")
 
@@ -173,6 +180,13 @@ def _run(study, trial, settings, *, space, folder, goal, most, should_stop):
         if not judge.pruned:
             raise
         study.tell(trial, None, state="PRUNED")
+        _mark_pruned(job.folder)
+
+
+def _mark_pruned(folder):
+    """Says so in the run's folder; a run that goes on removes the mark."""
+    with contextlib.suppress(FolderInUse), RunFolder(folder) as run:
+        write_json(run.pruned_file, {"reason": "it fell behind the median of the study"})
 
 
 def _train(job, label, judge, should_stop):

@@ -48,6 +48,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.done_file = self.path / "DONE"
         self.failed_file = self.path / "FAILED"
+        self.pruned_file = self.path / "PRUNED"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except FileExistsError as error:
