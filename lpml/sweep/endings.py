@@ -36,7 +36,8 @@ def cause(code: int, log: str) -> str:
     words = _last_line(log)
     if code == 1 and words:
         return words
-    where = f"; what it said is in {log}, and the same command tries the point again"
+    said_in = f"what it said is in {log}, and " if words else ""
+    where = f"; {said_in}the same command tries the point again"
     if code == -signal.SIGKILL:
         return f"its process was killed (SIGKILL): out of memory?{where}"
     if code < 0:
