@@ -80,25 +80,33 @@ def publish(
 
 
 def table(points: Sequence[Point], runs: Mapping[str, Run]) -> list[dict[str, Any]]:
-    """One row per point: its name, optimizer and bits if it trains, seed, final metrics."""
-    rows = []
+    """One row per point: its name, optimizer and bits if it trains, seed, final metrics.
+
+    All rows have all columns, None where there is nothing; the metrics come last and sorted,
+    because engines finish points in different orders and with metrics in different orders.
+    """
+    settings, metrics = [], []
     for point in points:
         run = runs[point.name]
         optim = run.config.get("optim", {})
         trained = {f"optim.{key}": optim.get(key) for key in ("name", "bits") if optim}
         final = run.final if run.final is not None else (run.metrics or [{}])[-1]
-        numbers = {k: v for k, v in final.items() if k != "step"}
-        rows.append(
+        metrics.append({k: v for k, v in final.items() if k != "step"})
+        settings.append(
             {
                 "run": point.name,
                 **trained,
                 "seed": run.config["seed"],
                 **{k: v for k, v in point.overrides.items() if k not in ("seed", "optim.bits")},
                 "finished": run.final is not None,
-                **numbers,
             }
         )
-    return rows
+    columns = list(dict.fromkeys(key for row in settings for key in row))
+    columns += sorted({key for row in metrics for key in row}.difference(columns))
+    return [
+        {key: {**numbers, **row}.get(key) for key in columns}
+        for row, numbers in zip(settings, metrics)
+    ]
 
 
 def as_markdown(verdicts: Sequence[Verdict]) -> str:
