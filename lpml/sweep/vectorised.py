@@ -26,6 +26,7 @@ LOG = logging.getLogger("lpml")
 # written: saving takes at most this share of the time. The end and a stop always save.
 SHARE_OF_SAVING = 0.05
 SECONDS_PER_SAVE = 0.03  # of one run, until it is measured
+_SKIPPED = f"; checkpoints are skipped above {SHARE_OF_SAVING:.0%} of the time"
 
 
 def run_vectorised(
@@ -45,7 +46,7 @@ def run_vectorised(
     if len(groups) > 1:
         LOG.info("%d programs: %s differ", len(groups), ", ".join(apart(groups)))
     for group in groups:
-        LOG.info("%s", group)
+        LOG.info("%s%s", group, "" if group.alone else _SKIPPED)
     running: list[Job] = []
     monitor = Monitor(jobs, running=lambda: running)
     outcomes: list[Outcome] = []
