@@ -26,7 +26,7 @@ LOG = logging.getLogger("lpml")
 # written: saving takes at most this share of the time. The end and a stop always save.
 SHARE_OF_SAVING = 0.05
 SECONDS_PER_SAVE = 0.03  # of one run, until it is measured
-_SKIPPED = f"; checkpoints are skipped above {SHARE_OF_SAVING:.0%} of the time"
+_SKIPPED = f"; checkpoints that would take over {SHARE_OF_SAVING:.0%} of the time are skipped"
 
 
 def run_vectorised(

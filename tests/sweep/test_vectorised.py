@@ -146,7 +146,7 @@ def test_sixty_points_are_traced_and_compiled_as_one(config, tmp_path, caplog):
     assert program._run._cache_size() == 1
     assert program._refresh._cache_size() == 1
     assert all(outcome.metrics["step"] == 60 for outcome in outcomes)
-    said = "60 points as one program; they differ in optim.bits, seed; checkpoints are"
+    said = "60 points as one program; they differ in optim.bits, seed; checkpoints that"
     assert sum(line.startswith(said) for line in caplog.messages) == 1
 
 
