@@ -79,8 +79,13 @@ class Engine(Protocol):
         ...
 
 
-def resolve(points: Sequence[Point], parent: str) -> list[Job]:
+def resolve(points: Sequence[Point], parent: str, *, titles: Sequence[str] = ()) -> list[Job]:
     """Builds every point once, so that a bad one is refused before anything runs.
+
+    Args:
+      points: the points.
+      parent: the folder that is to hold theirs.
+      titles: what errors call the points; default: their names.
 
     Raises:
       ConfigError: a point that cannot be built, or two points of one name; names the point.
@@ -96,13 +101,13 @@ def resolve(points: Sequence[Point], parent: str) -> list[Job]:
             )
     load = functools.cache(configs.load)
     jobs = []
-    for point in points:
+    for point, title in zip(points, titles or [point.name for point in points]):
         try:
             config = configs.as_plain(configs.override(load(point.config), point.overrides))
             _check(config)
             _refuse_none(config, flatten(point.overrides))
         except ConfigError as error:
-            raise ConfigError(f"point {point.name}: {error}") from error
+            raise ConfigError(f"point {title}: {error}") from error
         folder = os.path.join(parent, point.name)
         jobs.append(Job(point.name, config, folder, tuple(flatten(point.overrides))))
     return jobs

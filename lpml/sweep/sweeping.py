@@ -69,8 +69,8 @@ def plan(space: Space, folder: str, *, metric: str | None = None) -> Plan:
     """
     base = configs.as_plain(configs.override(configs.load(space.config), space.base))
     parent.check(folder, base)
-    jobs = resolve(space.points(), folder)
-    _check_twins(jobs)
+    jobs = resolve(space.points(), folder, titles=space.titles())
+    _check_twins(jobs, space.titles())
     return Plan(space, folder, base, jobs, choose_metric(jobs, metric))
 
 
@@ -137,15 +137,15 @@ def read_shard(text: str) -> Shard:
     return Shard(int(read[1]), int(read[2]))
 
 
-def _check_twins(jobs):
+def _check_twins(jobs, titles):
     """Two points of one config would be one run under two names."""
     seen: dict[str, str] = {}
-    for job in jobs:
+    for job, title in zip(jobs, titles):
         config = {**job.config, "data": dict(job.config.get("data", {}))}
         for key in IGNORED_IN_COMPARISON:
             config["data"].pop(key.rpartition(".")[2], None)
-        twin = seen.setdefault(json.dumps(config, sort_keys=True), job.name)
-        if twin != job.name:
+        twin = seen.setdefault(json.dumps(config, sort_keys=True), title)
+        if twin != title:
             raise ConfigError(
-                f"the points {twin} and {job.name} are the same run; leave one of them out"
+                f"the points {twin} and {title} are the same run; leave one of them out"
             )

@@ -151,7 +151,8 @@ def _check(space, axes, folder, trials):
     start = {axis.key: axis.values[0] for group in axes for axis in group}
     ends = [start, *({**start, **{a.key: a.values[-1] for a in group}} for group in axes)]
     apart = [each for place, each in enumerate(ends) if each not in ends[:place]]
-    resolve(Space(space.config, space.base, tuple(apart)).points(), folder)
+    tried = Space(space.config, space.base, tuple(apart))
+    resolve(tried.points(), folder, titles=tried.titles())
     return configs.as_plain(configs.override(configs.load(space.config), space.base))
 
 
