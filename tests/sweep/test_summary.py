@@ -228,6 +228,13 @@ def test_a_setting_that_only_other_points_set_is_that_of_the_config(sweep):
     assert not [line for line in axes.get_lines() if line.get_linestyle() == "--"]
 
 
+def test_the_usual_optimizer_and_its_variant_are_one_line(sweep):
+    points = [({"optim.bits": 4}, {"loss": 1.0}), ({"optim.bits": 6}, {"loss": 0.5})]
+    summary = sweep([*points, ({"variant": "halp"}, {"loss": 0.1})], bits=8)
+    (line,) = drawn(picture(summary)[1]).values()
+    assert line[0] == [4, 6, 8]
+
+
 def test_settings_without_a_value_are_named_with_the_reason(sweep):
     lost = [
         ({"optim.bits": 2}, "loss is not finite at step 3"),
