@@ -19,8 +19,10 @@ def parse(variant, sizes=("tiny", "default", "paper"), methods=()):
             raise ValueError(f"there is no variant {word!r}; choose from {known}")
     chosen = [[word for word in words if word in kind] for kind in (sizes, methods)]
     for kind in chosen:
+        if len(kind) > 1 and len(set(kind)) == 1:
+            raise ValueError(f"{kind[0]!r} is given {len(kind)} times; give it once")
         if len(kind) > 1:
-            raise ValueError(f"the variant names both {kind[0]!r} and {kind[1]!r}; name one")
+            raise ValueError(f"it names both {kind[0]!r} and {kind[1]!r}; name one")
     size = chosen[0][0] if chosen[0] else "default"
     method = chosen[1][0] if chosen[1] else methods[0] if methods else None
     return size, method

@@ -215,13 +215,17 @@ def sweep(
             words = f"stopped with {done} of {len(made.jobs)} points done"
             print(f"{words}; the same command goes on there", file=sys.stderr)
             return 0
+    if not outcomes:
+        print(f"--shard={shard} has none of the {len(made.jobs)} points; nothing was trained")
     print(summary.table())
     print(f"{made.metric}; {_in_numbers(summary)}")
     for row in summary.points:
         if row["status"] == "failed":
             print(f"failed: {row['run']}: {row['problem']}")
     print(f"table {folder}/summary.csv, points {folder}/points.csv")
-    print(f"picture {folder}/summary.png; compare the runs: tensorboard --logdir {folder}")
+    if os.path.exists(f"{folder}/summary.png"):
+        print(f"picture {folder}/summary.png")
+    print(f"compare the runs: tensorboard --logdir {folder}")
     failed = sum(outcome.failure is not None for outcome in outcomes)
     if failed:
         raise RunFailed(

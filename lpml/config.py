@@ -17,7 +17,8 @@ def load(path: str) -> ConfigDict:
     """The locked config of `file.py` or `file.py:variant`.
 
     Raises:
-      ConfigError: no such file, no `get_config` in it, or it raises.
+      ConfigError: no such file, no `get_config` in it, or it raises; a ValueError from it
+        refuses the variant.
     """
     file, _, variant = path.partition(":")
     module = _module(file)
@@ -26,6 +27,10 @@ def load(path: str) -> ConfigDict:
     except ConfigError:
         raise
     except (Exception, SystemExit) as error:
+        if variant and isinstance(error, ValueError):
+            raise ConfigError(
+                f"the config {file} refuses the variant {variant!r}: {error}"
+            ) from error
         raise ConfigError(
             f"the config {path} raises {type(error).__name__}: {error}"
         ) from error

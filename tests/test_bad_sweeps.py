@@ -18,6 +18,7 @@ AXIS = "--axis=optim.bits=4,8"
         ((TINY, "--axis=seed=3:1"), ("has no values",)),
         ((TINY, "--axis=optim.bitz=4"), ("point optim.bitz=4", "mean 'bits'?")),
         ((TINY, "--axis=optim.bits=4,8.5"), ("point optim.bits=8.5", "a whole number")),
+        ((TINY, "--axis=optim.bits=None,8"), ("point optim.bits=None", "own default, 8:")),
         ((TINY, "--axis=optim.bits=4,33"), ("point optim.bits=33", "2 to 32")),
         ((TINY, "--axis=optim=3"), ("point optim=3", "a dict")),
         ((TINY, "--axis=seed=1,1"), ("two points map to the folder seed=1",)),
@@ -27,7 +28,18 @@ AXIS = "--axis=optim.bits=4,8"
         ((TINY, "--axis=optim.bits=4,8 & seed=1"), ("optim.bits 2 and seed 1 values",)),
         ((TINY, AXIS, "--config.optim.bits=6"), ("--config.optim.bits and", "both set")),
         ((TINY, AXIS, "--sweep"), ("sweep() and --axis", "config.optim.bits")),
-        ((TINY, "--axis=variant=huge"), ("point variant=huge", "tiny, default, paper")),
+        (
+            (TINY, "--axis=variant=huge"),
+            (
+                "point variant=huge: the config configs/halp_regression.py refuses the variant "
+                "'tiny,huge': there is no variant 'huge'; choose from tiny, default, paper",
+            ),
+        ),
+        ((TINY, "--axis=variant=tiny"), ("'tiny,tiny': 'tiny' is given 2 times",)),
+        (
+            (TINY, "--axis=optim={'name': 'halp', 'bitz': 4}"),
+            ("point optim={'name': 'halp', 'bitz': 4}: config.optim.bitz",),
+        ),
         ((TINY, "--axis=variant=paper"), ("point variant=paper", "names both")),
         ((TINY, AXIS, "--shard=0/4"), ("--shard=0/4", "counts from 1")),
         ((TINY, AXIS, "--shard=5/4"), ("--shard=5/4", "counts from 1")),

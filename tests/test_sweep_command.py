@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import signal
 
@@ -185,7 +186,20 @@ def test_shards_share_the_points_and_the_last_one_sums_up_all(monkeypatch, tmp_p
     assert done(folder) == NAMES
     assert "4 points: 4 done" in capsys.readouterr().out
     assert {row["status"] for row in read(folder / "points.csv")} == {"done"}
-    assert here(monkeypatch, *flags, "--shard=7/7") == 0, "a part may be empty"
+
+
+def test_a_part_without_points_says_so_and_names_no_file_that_is_not_there(
+    monkeypatch, tmp_path, capsys
+):
+    flags = (*SHORT, *AXES, f"--workdir={tmp_path / 's'}")
+    assert here(monkeypatch, *flags, "--shard=7/7") == 0
+    said = capsys.readouterr().out
+    assert said.startswith("--shard=7/7 has none of the 4 points; nothing was trained\n")
+    assert "4 points: 0 done, 4 unfinished" in said
+    named = {word.strip(",;") for word in said.split() if word.startswith(str(tmp_path))}
+    assert len(named) == 3
+    for path in named:
+        assert os.path.exists(path)
 
 
 SGD = ("--config=configs/halp_regression.py:sgd,tiny", "--config.train.steps=400")
@@ -215,6 +229,32 @@ def test_failed_points_are_reported_and_tried_again(engine, monkeypatch, tmp_pat
     best, last = read(folder / "summary.csv")
     assert (best["optim.learning_rate"], best["n"], best["failed"]) == ("0.001", "2", "0")
     assert (last["n"], last["failed"], last["final.grad_norm"]) == ("0", "2", "")
+
+
+@pytest.mark.parametrize("engine", ["serial", "vectorised"])
+def test_a_broken_folder_costs_its_point_alone(engine, monkeypatch, tmp_path, capsys):
+    folder = tmp_path / "s"
+    flags = (*SHORT, "--axis=seed=0:4", f"--engine={engine}", f"--workdir={folder}")
+    assert here(monkeypatch, *flags, "--shard=1/4") == 0
+    (folder / "seed=1").write_text("mine")
+    for name, file in (("seed=2", "config.json"), ("seed=3", "metrics.jsonl")):
+        shutil.copytree(folder / "seed=0", folder / name)
+        (folder / name / "DONE").unlink()
+        config = json.loads((folder / name / "config.json").read_text())
+        (folder / name / "config.json").write_text(
+            json.dumps({**config, "seed": int(name[-1])})
+        )
+        (folder / name / file).write_text('{"torn\n{"step": 1}\n')
+    (folder / "seed=0" / "DONE").unlink()
+    capsys.readouterr()
+    assert here(monkeypatch, *flags) == 1
+    out, errors = capsys.readouterr()
+    assert errors.splitlines()[-1].startswith("3 of 4 points failed")
+    assert "4 points: 1 done, 3 failed" in out
+    assert f"failed: seed=1: {folder}/seed=1 is a file and no folder: give" in out
+    assert f"failed: seed=2: {folder}/seed=2 holds a config.json that is no JSON object" in out
+    assert f"failed: seed=3: {folder}/seed=3/metrics.jsonl" in out
+    assert (folder / "seed=1").read_text() == "mine"
 
 
 def test_another_shard_knows_of_the_failures(monkeypatch, tmp_path, capsys):

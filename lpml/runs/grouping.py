@@ -8,7 +8,7 @@ from typing import Any
 
 from lpml.build import ConfigError
 from lpml.runs.cells import is_number, rank, token
-from lpml.runs.reading import Row, settings
+from lpml.runs.reading import ENDS, Row, settings
 from lpml.runs.selection import INCIDENTAL, columns
 
 STATISTICS = ("std", "min", "max", "n")
@@ -20,7 +20,7 @@ def group(rows: Sequence[Row], *, over: Sequence[str]) -> list[Row]:
     A joined row has
       the settings that are equal, and for each key of `over` the list of its values;
       `runs`: their names; `n`: how many of them are done, and how many are `unfinished`,
-      `failed` and `damaged`;
+      `pruned`, `failed` and `damaged`;
       `final.<metric>`: its mean over the done runs, with `.std` (of a sample, ddof 1; None for
       fewer than two), `.min`, `.max`, and `.n`: how many of the done runs have a finite value,
       for only those are in the other four.
@@ -58,7 +58,7 @@ def _joined(members: Sequence[Row], keys: Sequence[str], metrics: Sequence[str])
     done = [row for row in members if row["status"] == "done"]
     joined["runs"] = [row["run"] for row in members]
     joined["n"] = len(done)
-    for status in ("unfinished", "failed", "damaged"):
+    for status in ENDS:
         joined[status] = sum(row["status"] == status for row in members)
     for metric in metrics:
         summary = _summary([_number(row.get(metric)) for row in done])

@@ -15,8 +15,10 @@ from lpml.training.run_folder import flatten
 Row = dict[str, Any]
 Path = str | os.PathLike[str]
 
-# Columns that are neither settings nor metrics; the last four are those of grouped tables.
-OWN = ("run", "status", "problem", "runs", "n", "unfinished", "failed", "damaged")
+# What a run is that is not done.
+ENDS = ("unfinished", "pruned", "failed", "damaged")
+# Columns that are neither settings nor metrics; all from `runs` on are those of grouped tables.
+OWN = ("run", "status", "problem", "runs", "n", *ENDS)
 
 
 def rows(source: Path | Sequence[Path]) -> list[Row]:
@@ -24,8 +26,8 @@ def rows(source: Path | Sequence[Path]) -> list[Row]:
 
     A row has
       `run`: the path below `source` (as given, where `source` is a list);
-      `status`: `"done"`, `"unfinished"`, `"failed"` when last tried, or `"damaged"`; of the
-        last two `problem` says why;
+      `status`: `"done"`, `"unfinished"`, `"pruned"` by a study, `"failed"` when last tried, or
+        `"damaged"`; of the last two `problem` says why;
       the resolved config by dotted keys: `seed`, `optim.bits`;
       `final.<metric>`: the final metrics, or so far those of the log's last step. What is not
       finite is NaN.
@@ -73,6 +75,8 @@ def _row(path: str, name: str) -> Row:
         mark = _object(path, "FAILED", "so remove it", problems) or {}
     else:
         mark = {}
+        if status == "unfinished" and os.path.exists(os.path.join(path, "PRUNED")):
+            status = "pruned"
     row = {"run": name, "status": status, **flatten(config or {})}
     row.update({f"final.{key}": _finite(value) for key, value in (final or {}).items()})
     row.update(run=name, status="damaged" if problems else status)

@@ -128,6 +128,8 @@ def read_run(path: str) -> Run:
             config = json.load(file)
     except OSError as error:
         raise ValueError(f"{path} holds no run: {error}") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} holds a config.json that is no JSON object")
     log = os.path.join(path, "metrics.jsonl")
     metrics = read(log) if os.path.exists(log) else []
     final = None

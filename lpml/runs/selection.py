@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 from lpml.build import ConfigError, suggestion
 from lpml.runs.cells import rank, token
-from lpml.runs.reading import Row, settings
+from lpml.runs.reading import ENDS, Row, settings
 
 # Settings that do not change what a run computes.
 INCIDENTAL = ("data.dir",)
@@ -95,7 +95,7 @@ def _telling(rows: Sequence[Row]) -> list[str]:
         if key not in INCIDENTAL and varies(with_config, key)
     ]
     lead = [key for key in ("run", "status") if key in known]
-    counts = [key for key in ("n", "unfinished", "failed", "damaged") if key in known]
+    counts = [key for key in ("n", *ENDS) if key in known]
     always = ("n", "unfinished")
     counts = [key for key in counts if key in always or any(row.get(key) for row in rows)]
     metrics = [key for key in known if key.startswith("final.") and _tells(rows, key, known)]

@@ -1,7 +1,9 @@
 """A Ray cluster for a sweep: one of its own on this machine, or one that runs already."""
 
 import contextlib
+import functools
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -50,13 +52,11 @@ def cluster(address: str | None, variables: Mapping[str, str]) -> Iterator[Modul
       RunFailed: no cluster answers at the address; known after at most CONNECT_S + JOIN_S.
     """
     if address is not None:
-        await_answer(address)  # before ray is imported: a wrong address is known at once
+        await_cluster(address)
     ray = import_ray()
     if ray.is_initialized():
         yield ray
         return
-    if address is not None:
-        _try_to_join(address)
     # also for the process that unpacks tasks at the other end of a ray:// connection
     environment = {"env_vars": dict(variables)}
     with _own_signal_handlers():
@@ -77,13 +77,21 @@ def cluster(address: str | None, variables: Mapping[str, str]) -> Iterator[Modul
         ray.shutdown()
 
 
-def await_answer(address: str) -> None:
-    """Connects to the address once.
+@functools.cache  # once: before anything is made for the points, else when they are to run
+def await_cluster(address: str) -> None:
+    """Sees that a Ray cluster can be joined at the address.
 
     Raises:
-      ConfigError: it is none.
-      RunFailed: nothing accepts the connection within CONNECT_S seconds.
+      ConfigError: ray is missing, or the address is none.
+      RunFailed: no cluster answers; known after at most CONNECT_S + JOIN_S seconds.
     """
+    _await_answer(address)  # before ray is imported: a wrong address is known at once
+    if not import_ray().is_initialized():
+        _try_to_join(address)
+
+
+def _await_answer(address):
+    """Connects to the address once."""
     if address == "auto":
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
@@ -112,12 +120,21 @@ def _try_to_join(address):
         reason = f"it says nothing that Ray understands within {JOIN_S:.0f} s"
         raise RunFailed(f"no Ray cluster answers at {address} ({reason}); {_REMEDY}") from error
     if tried.returncode:
-        lines = [line.strip() for line in tried.stderr.splitlines() if line.strip()]
-        reason = lines[-1] if lines else f"exit code {tried.returncode}"
+        reason = _reason(tried)
+        if address == "auto" and "Could not find" in reason:
+            raise RunFailed(f"no Ray cluster runs on this machine; {_REMEDY}")
         raise RunFailed(
             f"the Ray cluster at {address} cannot be joined ({reason}); if it runs, it may "
             f"want a token (RAY_AUTH_MODE=token), else {_REMEDY}"
         )
+
+
+def _reason(ended):
+    """The first sentence of the last line that a process said, without the error's class."""
+    lines = [line.strip() for line in ended.stderr.splitlines() if line.strip()]
+    if not lines:
+        return f"exit code {ended.returncode}"
+    return re.sub(r"^[\w.]+(Error|Exception): ", "", lines[-1]).partition(". ")[0]
 
 
 @contextlib.contextmanager

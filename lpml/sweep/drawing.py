@@ -26,6 +26,7 @@ DASHES = ("--", ":", "-.", (0, (1, 3)))
 MOST_LINES = 10
 MOST_DOTS = 40
 MOST_TICKS = 14
+MOST_NAMED = 3  # of the settings without a value
 
 
 def draw(
@@ -60,7 +61,7 @@ def draw(
         axes.set(**{"yscale" if x else "xscale": "log"})
     axes.grid(True, which="major", color="0.88", linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.set_title(f"{title}: {metric}\n{_caption(settings, drawn)}", fontsize=10.5)
+    axes.set_title(f"{title}: {metric}\n{_caption(settings, drawn, keys, base)}", fontsize=10.5)
     return figure
 
 
@@ -77,12 +78,13 @@ def label_of(row: Row, keys: Sequence[str], base: str, *, digits: int = 6) -> st
     """A setting in words: `svrg, learning_rate=0.1`."""
     words = []
     for key in keys:
-        value = row.get(key)
-        if value is None:
+        if key not in row:
             continue
+        value = row[key]
         last = key.rpartition(".")[2]
         unique = sum(other.rpartition(".")[2] == last for other in keys) == 1
         said = f"{value:.{digits}g}" if isinstance(value, float) else word(value)
+        said = "none" if value is None else said
         plain = key == VARIANT or isinstance(value, dict)
         words.append(said if plain else f"{last if unique else key}={said}")
     return ", ".join(words) or base
@@ -135,7 +137,11 @@ def _lines(rows, telling, base, *, by_value):
         labels = [label_of(line[0], telling, base, digits=digits) for line in lines]
         if len(set(labels)) == len(lines):
             break
-    return dict(zip(labels, lines))
+    merged: dict[str, list[Row]] = {}
+    for label, line in zip(labels, lines):
+        # the usual optimizer may also have been asked for by its variant
+        merged.setdefault(label, []).extend(line)
+    return merged
 
 
 def _by_colour(figure, axes, lines, x, key, name):
@@ -197,16 +203,25 @@ def _tells(rows, x, key):
     return len({(row[x], token(row.get(key))) for row in rows}) > len(_numbers(rows, x))
 
 
-def _caption(settings, drawn):
+def _caption(settings, drawn, keys, base):
     counts = sorted({row["n"] for row in drawn})
     seeds = str(counts[-1]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     spread = "one run of each setting"
     if counts[-1] > 1:
         spread = f"mean, smallest and largest of {seeds} runs with different seeds"
-    missing = len(settings) - len(drawn)
+    missing = [row for row in settings if not row["n"]]
     if missing:
-        spread += f"; {missing} setting{'s' * (missing > 1)} without a value"
+        some = [f"{label_of(row, keys, base)} ({_why(row)})" for row in missing[:MOST_NAMED]]
+        more = len(missing) - MOST_NAMED
+        spread += f"\nwithout a value: {'; '.join(some)}"
+        spread += f"; and {more} more" if more > 0 else ""
     return spread
+
+
+def _why(row):
+    """What became of the points of a setting without a value."""
+    words = {"not_finite": "not finite", "failed": "failed", "unfinished": "unfinished"}
+    return ", ".join(word for count, word in words.items() if row[count])
 
 
 def _numbers(rows, key):

@@ -36,9 +36,10 @@ def cause(code: int, log: str) -> str:
     words = _last_line(log)
     if code == 1 and words:
         return words
-    where = f"; what it said is in {log}, and the same command tries the point again"
+    said_in = f"what it said is in {log}, and " if words else ""
+    where = f"; {said_in}the same command tries the point again"
     if code == -signal.SIGKILL:
-        return f"its process was killed (SIGKILL): out of memory?{where}"
+        return f"its process was killed (SIGKILL), out of memory perhaps{where}"
     if code < 0:
         return f"its process was ended by {_signal_name(-code)}{where}"
     if code == 0:

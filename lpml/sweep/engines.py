@@ -7,7 +7,7 @@ import os
 from typing import NamedTuple
 
 from lpml.build import ConfigError
-from lpml.sweep.cluster import await_answer, import_ray
+from lpml.sweep.cluster import await_cluster, import_ray
 from lpml.sweep.jobs import Engine
 from lpml.sweep.on_ray import run_on_ray
 from lpml.sweep.processes import run_in_processes
@@ -100,7 +100,7 @@ def _ray(settings):
     # said before anything is made
     import_ray()
     if settings.address is not None:
-        await_answer(settings.address)
+        await_cluster(settings.address)
     given = {
         "address": settings.address,
         "cpus": settings.cpus_per_point,

@@ -40,9 +40,15 @@ def run_experiment(
     """
     points = module.runs(size)
     outcomes = run_points(points, folder, engine=engine, should_stop=should_stop)
-    runs = {point.name: read_run(os.path.join(folder, point.name)) for point in points}
-    rows = table(points, runs)
     failed = [f"{o.name}: {o.failure}" for o in outcomes if o.failure is not None]
+    runs = {}
+    for point, outcome in zip(points, outcomes):
+        try:
+            runs[point.name] = read_run(os.path.join(folder, point.name))
+        except ValueError:
+            if outcome.failure is None:
+                raise
+    rows = table([point for point in points if point.name in runs], runs)
     if failed:
         _write_csv(folder, rows)
         raise RunFailed(
@@ -74,25 +80,33 @@ def publish(
 
 
 def table(points: Sequence[Point], runs: Mapping[str, Run]) -> list[dict[str, Any]]:
-    """One row per point: its name, optimizer and bits if it trains, seed, final metrics."""
-    rows = []
+    """One row per point: its name, optimizer and bits if it trains, seed, final metrics.
+
+    All rows have all columns, None where there is nothing; the metrics come last and sorted,
+    because engines finish points in different orders and with metrics in different orders.
+    """
+    settings, metrics = [], []
     for point in points:
         run = runs[point.name]
         optim = run.config.get("optim", {})
         trained = {f"optim.{key}": optim.get(key) for key in ("name", "bits") if optim}
         final = run.final if run.final is not None else (run.metrics or [{}])[-1]
-        numbers = {k: v for k, v in final.items() if k != "step"}
-        rows.append(
+        metrics.append({k: v for k, v in final.items() if k != "step"})
+        settings.append(
             {
                 "run": point.name,
                 **trained,
                 "seed": run.config["seed"],
                 **{k: v for k, v in point.overrides.items() if k not in ("seed", "optim.bits")},
                 "finished": run.final is not None,
-                **numbers,
             }
         )
-    return rows
+    columns = list(dict.fromkeys(key for row in settings for key in row))
+    columns += sorted({key for row in metrics for key in row}.difference(columns))
+    return [
+        {key: {**numbers, **row}.get(key) for key in columns}
+        for row, numbers in zip(settings, metrics)
+    ]
 
 
 def as_markdown(verdicts: Sequence[Verdict]) -> str:

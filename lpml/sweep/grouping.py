@@ -91,15 +91,23 @@ def group_jobs(jobs: Sequence[Job]) -> list[Group]:
 
 def apart(groups: Sequence[Group]) -> list[str]:
     """The settings that keep groups apart: those that no program takes as an argument."""
-    seen: dict[str, set[str]] = {}
+    flats = []
     for group in groups:
         config = group.jobs[0].config
-        numbers = {f"optim.{name}" for name in traceable(config)}
-        flat = flatten(config)
-        for key in {*flat, *seen}:
-            if key != "seed" and key not in numbers:
-                seen.setdefault(key, set()).add(json.dumps(flat.get(key)))
-    return sorted(key for key, values in seen.items() if len(values) > 1)
+        arguments = ["seed", *(f"optim.{name}" for name in traceable(config))]
+        flats.append({**flatten(config), **dict.fromkeys(arguments, "an argument")})
+    keys = sorted({key for flat in flats for key in flat})
+    return [key for key in keys if _differs(flats, key)]
+
+
+def _differs(flats, key):
+    """Whether configs whose section names the same function disagree on a setting."""
+    name = f"{key.partition('.')[0]}.name"
+    seen: dict[str, set[str]] = {}
+    for flat in flats:
+        of = "" if key == name else str(flat.get(name))
+        seen.setdefault(of, set()).add(json.dumps(flat.get(key)))
+    return any(len(values) > 1 for values in seen.values())
 
 
 def load(jobs: Sequence[Job]) -> tuple[list[Program], Schedule]:

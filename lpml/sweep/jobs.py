@@ -17,12 +17,13 @@ from lpml.training.assemble import (
     check_sections,
     is_measurement,
     measurement,
+    own_default,
     traceable,
 )
 from lpml.training.program import Carry
 from lpml.training.recording import flatten
 from lpml.training.run import IGNORED_IN_COMPARISON
-from lpml.training.run_folder import RunFolder
+from lpml.training.run_folder import DamagedFolder, RunFolder
 from lpml.training.starting import sibling
 
 LOG = logging.getLogger("lpml")
@@ -78,8 +79,13 @@ class Engine(Protocol):
         ...
 
 
-def resolve(points: Sequence[Point], parent: str) -> list[Job]:
+def resolve(points: Sequence[Point], parent: str, *, titles: Sequence[str] = ()) -> list[Job]:
     """Builds every point once, so that a bad one is refused before anything runs.
+
+    Args:
+      points: the points.
+      parent: the folder that is to hold theirs.
+      titles: what errors call the points; default: their names.
 
     Raises:
       ConfigError: a point that cannot be built, or two points of one name; names the point.
@@ -95,12 +101,13 @@ def resolve(points: Sequence[Point], parent: str) -> list[Job]:
             )
     load = functools.cache(configs.load)
     jobs = []
-    for point in points:
+    for point, title in zip(points, titles or [point.name for point in points]):
         try:
             config = configs.as_plain(configs.override(load(point.config), point.overrides))
             _check(config)
+            _refuse_none(config, flatten(point.overrides))
         except ConfigError as error:
-            raise ConfigError(f"point {point.name}: {error}") from error
+            raise ConfigError(f"point {title}: {error}") from error
         folder = os.path.join(parent, point.name)
         jobs.append(Job(point.name, config, folder, tuple(flatten(point.overrides))))
     return jobs
@@ -109,16 +116,25 @@ def resolve(points: Sequence[Point], parent: str) -> list[Job]:
 def finished(jobs: Sequence[Job]) -> list[Outcome]:
     """Claims the folders of all jobs; gives the outcomes of those that are done already.
 
+    A folder that is damaged or cannot be written is a failure of its job alone.
+
     Raises:
       FolderConflict: a folder belongs to another config or to a run under way.
     """
     outcomes = []
     for job in jobs:
-        with RunFolder(job.folder) as folder:
-            folder.claim(job.config, ignore=IGNORED_IN_COMPARISON)
-            metrics = folder.finished()
-        if metrics is not None:
-            outcomes.append(Outcome(job.name, metrics, None))
+        try:
+            with RunFolder(job.folder) as folder:
+                folder.claim(job.config, ignore=IGNORED_IN_COMPARISON)
+                metrics = folder.finished()
+        except DamagedFolder as error:
+            outcomes.append(Outcome(job.name, None, str(error)))
+        except OSError as error:
+            reason = f"{error.filename or job.folder}: {error.strerror or error}"
+            outcomes.append(Outcome(job.name, None, reason))
+        else:
+            if metrics is not None:
+                outcomes.append(Outcome(job.name, metrics, None))
     return outcomes
 
 
@@ -130,6 +146,18 @@ def _check(config):
     with jax.enable_x64(config["precision"] == "float64"):
         assemble(config, shapes=False)
         carry_shapes(config)
+
+
+def _refuse_none(config, overrides):
+    """A None that means a number would be a second point of that number, called none."""
+    for key, value in overrides.items():
+        default = own_default(config, key) if value is None else None
+        if default is not None:
+            name = config[key.partition(".")[0]].get("name", "train")
+            raise ConfigError(
+                f"config.{key} = None would mean {name}'s own default, {default!r}: write that "
+                "value, or leave the setting out"
+            )
 
 
 def carry_shapes(config: dict[str, Any]) -> Carry:

@@ -45,7 +45,8 @@ def run_jobs(
     """
     stages = _stages(jobs)
     outcomes = {outcome.name: outcome for outcome in finished(jobs)}
-    LOG.info("%d points, %d of them finished before", len(jobs), len(outcomes))
+    done = [outcome for outcome in outcomes.values() if outcome.failure is None]
+    LOG.info("%d points, %d of them finished before", len(jobs), len(done))
     for stage in stages:
         left = []
         for job in stage:

@@ -13,7 +13,7 @@ from lpml.sweep.endings import IN_WORDS
 from lpml.sweep.jobs import Job
 from lpml.training.loop import Stopped
 from lpml.training.run import enable_compile_cache, train
-from lpml.training.run_folder import FolderConflict, RunFolder
+from lpml.training.run_folder import DamagedFolder, FolderInUse, RunFolder
 from lpml.training.signals import stop_on_signals
 
 _POLL_S = 0.5
@@ -58,7 +58,9 @@ def _await_twin(folder, should_stop):
         try:
             RunFolder(folder).close()
             return
-        except FolderConflict:
+        except DamagedFolder:
+            return  # the training says it
+        except FolderInUse:
             time.sleep(_POLL_S)
 
 

@@ -3,8 +3,8 @@
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 
+from lpml.sweep.endings import IN_WORDS
 from lpml.sweep.jobs import Job, Outcome
-from lpml.training.loop import RunFailed
 from lpml.training.run import train
 
 
@@ -30,6 +30,6 @@ def run_labelled(
                 should_stop=should_stop,
             )
             outcomes.append(Outcome(job.name, metrics, None))
-        except RunFailed as failure:
+        except IN_WORDS as failure:
             outcomes.append(Outcome(job.name, None, str(failure)))
     return outcomes

@@ -44,6 +44,13 @@ class Space(NamedTuple):
             for each in self.settings
         ]
 
+    def titles(self) -> list[str]:
+        """The points in words: their settings as they were given."""
+        return [
+            ",".join(f"{key}={value}" for key, value in each.items()) or "base"
+            for each in self.settings
+        ]
+
     def keys(self) -> list[str]:
         """Keys of any point, in the order in which they come up."""
         return list(dict.fromkeys(key for each in self.settings for key in each))

@@ -13,6 +13,8 @@ from lpml.sweep.jobs import Job
 from lpml.sweep.metrics import Metric
 from lpml.sweep.publishing import replace, to_png, write_events
 from lpml.sweep.space import VARIANT, word
+from lpml.training.assemble import own_default
+from lpml.training.recording import flatten
 
 Row = dict[str, Any]
 SEED = "seed"
@@ -100,11 +102,11 @@ def summarise(
     """
     there = [job.folder for job in jobs if os.path.exists(job.folder)]
     found = {row["run"]: row for row in rows(there)}
+    keys = list(dict.fromkeys(key for each in settings for key in each))
     points = [
-        _point(job, each, found.get(job.folder, {}), failures.get(job.name))
+        _point(job, _of(job, each, keys), found.get(job.folder, {}), failures.get(job.name))
         for job, each in zip(jobs, settings)
     ]
-    keys = list(dict.fromkeys(key for each in settings for key in each))
     name = f"final.{metric.name}"
     joined = group(points, over=[SEED] if SEED in keys else [])
     status = {row["run"]: row["status"] for row in points}
@@ -116,10 +118,20 @@ def summarise(
     return Summary(metric, base, keys, points, made)
 
 
+def _of(job, settings, keys):
+    """A point's values of the keys: where it sets none of its own, those of its config."""
+    flat = flatten(job.config)
+    held = {key: flat[key] for key in keys if key in flat}
+    held |= {key: own_default(job.config, key) for key in held if held[key] is None}
+    return {
+        key: plain({**held, **settings}[key]) for key in keys if key in {**held, **settings}
+    }
+
+
 def _point(job, settings, found, failure):
     done = found.get("status") == "done"
     row: Row = {"run": job.name, "status": "done" if done else "unfinished"}
-    row |= {key: plain(value) for key, value in settings.items()}
+    row |= settings
     if done:
         row |= {key: value for key, value in found.items() if key.startswith("final.")}
     elif failure is not None or found.get("status") in ("failed", "damaged"):

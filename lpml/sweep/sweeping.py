@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -18,6 +19,8 @@ from lpml.sweep.points import run_jobs
 from lpml.sweep.space import Space
 from lpml.sweep.summary import Summary, summarise
 from lpml.training.run import IGNORED_IN_COMPARISON
+
+LOG = logging.getLogger("lpml")
 
 
 class Shard(NamedTuple):
@@ -66,8 +69,8 @@ def plan(space: Space, folder: str, *, metric: str | None = None) -> Plan:
     """
     base = configs.as_plain(configs.override(configs.load(space.config), space.base))
     parent.check(folder, base)
-    jobs = resolve(space.points(), folder)
-    _check_twins(jobs)
+    jobs = resolve(space.points(), folder, titles=space.titles())
+    _check_twins(jobs, space.titles())
     return Plan(space, folder, base, jobs, choose_metric(jobs, metric))
 
 
@@ -110,8 +113,12 @@ def _with_earlier(sweep):
     jobs = list(sweep.jobs)
     for name in [name for name in known if name not in names]:
         folder = os.path.join(sweep.folder, name)
-        if os.path.exists(os.path.join(folder, "DONE")):
+        if not os.path.exists(os.path.join(folder, "DONE")):
+            continue
+        try:
             jobs.append(Job(name, read_run(folder).config, folder, tuple(known[name])))
+        except ValueError as error:
+            LOG.warning("the summary leaves out %s of an earlier launch: %s", name, error)
     return jobs, [known[job.name] for job in jobs]
 
 
@@ -130,15 +137,15 @@ def read_shard(text: str) -> Shard:
     return Shard(int(read[1]), int(read[2]))
 
 
-def _check_twins(jobs):
+def _check_twins(jobs, titles):
     """Two points of one config would be one run under two names."""
     seen: dict[str, str] = {}
-    for job in jobs:
+    for job, title in zip(jobs, titles):
         config = {**job.config, "data": dict(job.config.get("data", {}))}
         for key in IGNORED_IN_COMPARISON:
             config["data"].pop(key.rpartition(".")[2], None)
-        twin = seen.setdefault(json.dumps(config, sort_keys=True), job.name)
-        if twin != job.name:
+        twin = seen.setdefault(json.dumps(config, sort_keys=True), title)
+        if twin != title:
             raise ConfigError(
-                f"the points {twin} and {job.name} are the same run; leave one of them out"
+                f"the points {twin} and {title} are the same run; leave one of them out"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import logging
@@ -23,7 +24,13 @@ from lpml.sweep.study import Study, import_optuna
 from lpml.training.loop import RunFailed, Stopped
 from lpml.training.metrics_log import read
 from lpml.training.run import train
-from lpml.training.run_folder import FolderConflict, RunFolder
+from lpml.training.run_folder import (
+    DamagedFolder,
+    FolderConflict,
+    FolderInUse,
+    RunFolder,
+    write_json,
+)
 
 LOG = logging.getLogger("lpml")
 
@@ -144,7 +151,8 @@ def _check(space, axes, folder, trials):
     start = {axis.key: axis.values[0] for group in axes for axis in group}
     ends = [start, *({**start, **{a.key: a.values[-1] for a in group}} for group in axes)]
     apart = [each for place, each in enumerate(ends) if each not in ends[:place]]
-    resolve(Space(space.config, space.base, tuple(apart)).points(), folder)
+    tried = Space(space.config, space.base, tuple(apart))
+    resolve(tried.points(), folder, titles=tried.titles())
     return configs.as_plain(configs.override(configs.load(space.config), space.base))
 
 
@@ -166,13 +174,20 @@ def _run(study, trial, settings, *, space, folder, goal, most, should_stop):
             )
         value = metrics[goal.name]
         study.tell(trial, value, state="COMPLETE" if value is not None else "FAIL")
-    except RunFailed as failure:
+    except (RunFailed, DamagedFolder) as failure:
         LOG.warning("trial %d failed: %s", trial.number, failure)
         study.tell(trial, None, state="FAIL")
     except Stopped:
         if not judge.pruned:
             raise
         study.tell(trial, None, state="PRUNED")
+        _mark_pruned(job.folder)
+
+
+def _mark_pruned(folder):
+    """Says so in the run's folder; a run that goes on removes the mark."""
+    with contextlib.suppress(FolderInUse), RunFolder(folder) as run:
+        write_json(run.pruned_file, {"reason": "it fell behind the median of the study"})
 
 
 def _train(job, label, judge, should_stop):
@@ -194,8 +209,10 @@ def _train(job, label, judge, should_stop):
 def _is_free(folder):
     try:
         RunFolder(folder).close()
-    except FolderConflict:
+    except FolderInUse:
         return False
+    except FolderConflict:
+        pass  # the training says it
     return True
 
 

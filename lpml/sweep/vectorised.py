@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 
+from lpml.sweep.endings import IN_WORDS
 from lpml.sweep.grouping import apart, chunk_size, group_jobs, load
 from lpml.sweep.jobs import Job, Outcome, carry_shapes
 from lpml.sweep.monitor import Monitor
@@ -25,6 +26,7 @@ LOG = logging.getLogger("lpml")
 # written: saving takes at most this share of the time. The end and a stop always save.
 SHARE_OF_SAVING = 0.05
 SECONDS_PER_SAVE = 0.03  # of one run, until it is measured
+_SKIPPED = f"; checkpoints that would take over {SHARE_OF_SAVING:.0%} of the time are skipped"
 
 
 def run_vectorised(
@@ -44,7 +46,7 @@ def run_vectorised(
     if len(groups) > 1:
         LOG.info("%d programs: %s differ", len(groups), ", ".join(apart(groups)))
     for group in groups:
-        LOG.info("%s", group)
+        LOG.info("%s%s", group, "" if group.alone else _SKIPPED)
     running: list[Job] = []
     monitor = Monitor(jobs, running=lambda: running)
     outcomes: list[Outcome] = []
@@ -86,42 +88,42 @@ def _run_group(group, chunk, monitor, running, should_stop):
 
 def _run_chunk(group, jobs, monitor, should_stop):
     """Runs jobs side by side; those that resume at another step than the rest follow."""
-    programs, schedule = load(jobs)
-    likes = [carry_shapes(job.config) for job in jobs]
     with contextlib.ExitStack() as stack:
-        recordings = []
-        for job, like in zip(jobs, likes):
-            folder = stack.enter_context(RunFolder(job.folder))
-            recording = Recording(
-                folder,
-                job.config,
-                like,
-                steps=schedule.steps,
-                hparams=job.hparams,
-                side_by_side=len(jobs),
-            )
-            stack.callback(recording.close)
-            recordings.append(recording)
-        outcomes = []
-        for start in sorted({recording.start for recording in recordings}):
-            rows = [i for i, recording in enumerate(recordings) if recording.start == start]
-            outcomes += _fit_side_by_side(
-                [jobs[i] for i in rows],
-                ManyPrograms(
-                    [programs[i] for i in rows],
-                    group.settings([jobs[i] for i in rows]),
-                    group.make_tx(programs[0]),
-                    likes=[likes[i] for i in rows],
-                ),
-                schedule,
-                [recordings[i] for i in rows],
-                monitor,
-                should_stop,
-            )
+        opened, outcomes = [], []
+        for job in jobs:
+            try:
+                opened.append((job, _open(job, len(jobs), stack)))
+            except IN_WORDS as error:
+                outcomes.append(Outcome(job.name, None, str(error)))
+        for start in sorted({recording.start for _, recording in opened}):
+            together, recordings = zip(*(each for each in opened if each[1].start == start))
+            outcomes += _fit_side_by_side(group, together, recordings, monitor, should_stop)
         return outcomes
 
 
-def _fit_side_by_side(jobs, many, schedule, recordings, monitor, should_stop):
+def _open(job, side_by_side, stack):
+    """The recording of a job, which the stack closes."""
+    folder = stack.enter_context(RunFolder(job.folder))
+    recording = Recording(
+        folder,
+        job.config,
+        carry_shapes(job.config),
+        steps=job.steps,
+        hparams=job.hparams,
+        side_by_side=side_by_side,
+    )
+    stack.callback(recording.close)
+    return recording
+
+
+def _fit_side_by_side(group, jobs, recordings, monitor, should_stop):
+    programs, schedule = load(jobs)
+    many = ManyPrograms(
+        programs,
+        group.settings(jobs),
+        group.make_tx(programs[0]),
+        likes=[carry_shapes(job.config) for job in jobs],
+    )
     start = recordings[0].start
     outputs = ManyOutputs(many, [recording.outputs for recording in recordings], monitor)
     if start:

@@ -166,6 +166,20 @@ def traceable(config: Mapping[str, Any]) -> dict[str, int | float]:
     return numbers
 
 
+def own_default(config: Mapping[str, Any], key: str) -> Any:
+    """What None means for the dotted key: the default of the function that takes the setting.
+
+    None where that is None itself, or where no function takes the setting.
+    """
+    section, _, setting = key.partition(".")
+    named = families().get(section, {}).get(config.get(section, {}).get("name"))
+    function = training if section == "train" else named
+    parameter = inspect.signature(function).parameters.get(setting) if function else None
+    if parameter is None or parameter.default is parameter.empty:
+        return None
+    return parameter.default
+
+
 def _placement(mesh: Mapping[str, Any]) -> Placement:
     for key in mesh:
         if key != "data":

@@ -59,7 +59,7 @@ class Recording:
         self.start = restored[0] if restored else 0
         self.carry: Carry | None = restored[1] if restored else None
         resumed = folder.metrics_file.exists()
-        self._forget_failure()
+        self._forget_end()
         write_json(folder.environment_file, {**describe(), "side_by_side": side_by_side})
         self._log = MetricsLog(folder.metrics_file)
         try:
@@ -109,8 +109,9 @@ class Recording:
         with EventWriter(self._folder.path, ending=FAILURE) as events:
             events.end("failure")
 
-    def _forget_failure(self):
+    def _forget_end(self):
         self._folder.failed_file.unlink(missing_ok=True)
+        self._folder.pruned_file.unlink(missing_ok=True)
         for path in self._folder.path.glob(f"events.out.tfevents.*{FAILURE}"):
             path.unlink()
 

@@ -17,6 +17,14 @@ class FolderConflict(ValueError):
     """The folder belongs to another run, to another process, or to no run at all."""
 
 
+class DamagedFolder(FolderConflict):
+    """The folder is no folder, or what makes it a run's cannot be read."""
+
+
+class FolderInUse(FolderConflict):
+    """Another process has the folder open."""
+
+
 class RunFolder:
     """Owns the names in a run's folder and a lock on it for as long as it is open.
 
@@ -27,7 +35,8 @@ class RunFolder:
         path: made if absent, with its parents.
 
     Raises:
-        FolderConflict: another process has it open; names the process.
+        FolderInUse: another process has it open; names the process.
+        DamagedFolder: it is a file.
         OSError: the folder cannot be made or written.
     """
 
@@ -39,7 +48,11 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.done_file = self.path / "DONE"
         self.failed_file = self.path / "FAILED"
-        self.path.mkdir(parents=True, exist_ok=True)
+        self.pruned_file = self.path / "PRUNED"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise DamagedFolder(self._remedy("is a file and no folder")) from error
         self._lock = _lock(self.path)
 
     def claim(self, config: Mapping[str, Any], *, ignore: tuple[str, ...] = ()) -> None:
@@ -51,8 +64,9 @@ class RunFolder:
                 everything below it.
 
         Raises:
-            FolderConflict: config.json differs or cannot be read, or the folder holds files
-                (hidden ones apart) but no config.json.
+            FolderConflict: config.json differs, or the folder holds files (hidden ones apart)
+                but no config.json.
+            DamagedFolder: config.json is no JSON object.
             TypeError: the config holds what JSON cannot.
             OSError: config.json cannot be written.
         """
@@ -85,7 +99,7 @@ class RunFolder:
         """Returns what finish() was given, or None while the run is not done.
 
         Raises:
-            FolderConflict: the mark is no JSON object.
+            DamagedFolder: the mark is no JSON object.
         """
         return self._read_object(self.done_file) if self.done_file.exists() else None
 
@@ -113,11 +127,14 @@ class RunFolder:
         except ValueError:
             content = None
         if not isinstance(content, dict):
-            raise self._conflict(f"holds a {file.name} that is no JSON object")
+            raise DamagedFolder(self._remedy(f"holds a {file.name} that is no JSON object"))
         return content
 
     def _conflict(self, what: str) -> FolderConflict:
-        return FolderConflict(f"{self.path} {what}: give another --workdir or remove it")
+        return FolderConflict(self._remedy(what))
+
+    def _remedy(self, what: str) -> str:
+        return f"{self.path} {what}: give another --workdir or remove it"
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -148,7 +165,7 @@ def _lock(folder: Path) -> TextIO:
         file.seek(0)
         holder = file.read().strip() or "unknown"
         file.close()
-        raise FolderConflict(
+        raise FolderInUse(
             f"{folder} is in use by process {holder}: wait for it or give another --workdir"
         ) from None
     except OSError:

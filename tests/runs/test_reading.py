@@ -85,6 +85,13 @@ def test_a_garbled_log_is_a_damaged_row_that_names_the_line(make):
     assert found["problem"].startswith("metrics.jsonl, line 2: ")
 
 
+def test_a_pruned_run_is_none_that_waits_to_go_on(make, tmp_path):
+    for name in ("one", "done"):
+        (make(name, done={"loss": 1.0} if name == "done" else None) / "PRUNED").write_text("{}")
+    found = {row["run"]: row["status"] for row in rows(tmp_path / "runs")}
+    assert found == {"one": "pruned", "done": "done"}
+
+
 def test_a_config_cannot_take_the_name_or_state_of_a_run(make):
     folder = make("one", {"status": "done", "run": "other"})
     found = row(folder)

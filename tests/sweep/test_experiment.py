@@ -8,8 +8,9 @@ from types import ModuleType
 import pytest
 from matplotlib.figure import Figure
 
-from lpml.runs import Point, judge
+from lpml.runs import Point, Run, judge
 from lpml.sweep import run_experiment
+from lpml.sweep.experiment import table
 from lpml.training.loop import RunFailed
 
 CONFIG = str(Path(__file__).parent.parent.parent / "configs" / "halp_regression.py")
@@ -46,12 +47,28 @@ def test_results_are_written_as_scripts_expect_them(tmp_path):
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_columns_do_not_depend_on_the_order_of_the_metrics():
+    def made(*names):
+        config = {"seed": 1, "optim": {"name": "sgd"}}
+        return Run("", config, [], {"step": 3, **dict.fromkeys(names, 0.5)})
+
+    points = [Point("a", "", {"optim.mu": 1.0}), Point("b", "", {"optim.mu": 2.0})]
+    lead = ["run", "optim.name", "optim.bits", "seed", "optim.mu", "finished"]
+    for a, b in ((("loss", "error"), ("loss", "x")), (("error", "loss"), ("x", "loss"))):
+        rows = table(points, {"a": made(*a), "b": made(*b)})
+        assert [list(row) for row in rows] == [[*lead, "error", "loss", "x"]] * 2
+        assert (rows[0]["error"], rows[0]["x"], rows[1]["error"]) == (0.5, None, None)
+
+
 def test_a_failed_point_is_named_and_the_others_are_kept(tmp_path):
-    points = [point("wild", optim__learning_rate=50.0), point("good")]
+    points = [point("wild", optim__learning_rate=50.0), point("torn"), point("good")]
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "config.json").write_text("{")
     with pytest.raises(RunFailed) as caught:
         run_experiment(experiment(points), str(tmp_path), size="tiny")
     message = str(caught.value)
-    assert message.startswith("1 of 2 runs failed (wild: loss is not finite at step ")
+    assert message.startswith("2 of 3 runs failed (wild: loss is not finite at step ")
+    assert "torn: " in message
     assert not (tmp_path / "verdict.json").exists()
     rows = {
         row["run"]: row

@@ -170,6 +170,45 @@ def test_a_server_that_is_not_ray_is_waited_for_in_vain_but_not_for_ever(deaf, m
         on_ray(address=f"ray://127.0.0.1:{deaf}")
 
 
+SAID = (
+    "Traceback (most recent call last):\n"
+    "ConnectionError: Could not find any running Ray instance. Please specify the one to "
+    "connect to by setting `--address` flag or `RAY_ADDRESS` environment variable.\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("address", "said", "words"),
+    [
+        ("auto", SAID, "no Ray cluster runs on this machine; start one with"),
+        ("auto", "RuntimeError: Version mismatch: 1, 2. Mend it.", "(Version mismatch: 1, 2)"),
+        ("ray://127.0.0.1:{port}", "", "cannot be joined (exit code 1); if it runs"),
+    ],
+)
+def test_a_cluster_that_cannot_be_joined_leaves_nothing_behind(
+    address, said, words, deaf, monkeypatch, refused
+):
+    pytest.importorskip("ray")
+    ended = subprocess.CompletedProcess([], 1, stdout="", stderr=said)
+    monkeypatch.setattr(cluster.subprocess, "run", lambda *_, **__: ended)
+    flags = (f"--config={TINY}", "--axis=seed=0:2", f"--address={address.format(port=deaf)}")
+    told = refused(*flags, code=1)
+    assert words in told
+    assert "Please" not in told
+
+
+def test_a_cluster_is_tried_once_and_not_again_for_the_points(monkeypatch):
+    pytest.importorskip("ray")
+    tried = []
+    monkeypatch.setattr(cluster, "_await_answer", lambda address: None)
+    monkeypatch.setattr(cluster, "_try_to_join", tried.append)
+    cluster.await_cluster.cache_clear()
+    for _ in range(2):
+        cluster.await_cluster("host:1")
+    cluster.await_cluster.cache_clear()
+    assert tried == ["host:1"]
+
+
 @pytest.mark.parametrize("address", ["somewhere", ":6379", "host:port", "host:0", "ray://host"])
 def test_what_is_no_address_is_refused(address):
     with pytest.raises(ConfigError, match="must be host:port, ray://host:port or auto"):

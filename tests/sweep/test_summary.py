@@ -21,12 +21,13 @@ LOSS, ACCURACY = Metric("loss", False), Metric("test_accuracy", True)
 def sweep(tmp_path):
     """Makes a summary of points given as (settings, final metrics or None or a failure)."""
 
-    def make(points, metric=LOSS):
+    def make(points, metric=LOSS, **optim):
+        config = {"optim": {"name": "halp", **optim}}
         jobs, failures = [], {}
         for settings, final in points:
             name = name_of(settings)
             folder = tmp_path / name
-            jobs.append(Job(name, {"optim": {"name": "halp"}}, str(folder), tuple(settings)))
+            jobs.append(Job(name, config, str(folder), tuple(settings)))
             if isinstance(final, str):
                 failures[name] = final
             if final is None:
@@ -174,6 +175,7 @@ def test_labels_are_as_short_as_they_may_be():
     both = {"data.seed": 1, "model.seed": 2}
     assert label_of(both, list(both), "halp") == "data.seed=1, model.seed=2"
     assert label_of({}, ["variant"], "halp") == "halp"
+    assert label_of({"l2": None}, ["l2"], "halp") == "l2=none"
 
 
 def picture(summary):
@@ -210,6 +212,41 @@ def test_bits_are_drawn_with_ranges_and_full_precision_across(sweep):
     assert "lower is better" in axes.get_title()
     assert "2 to 3 runs with different seeds" in axes.get_title()
     assert axes.get_yscale() == "linear"
+
+
+def test_a_setting_that_only_other_points_set_is_that_of_the_config(sweep):
+    first = [({"seed": s}, {"loss": 0.5}) for s in (0, 1)]
+    further = [({"optim.bits": 4, "optim.rounding": "nearest"}, {"loss": 1.0})]
+    summary = sweep(first + further, bits=8, rounding=None)
+    rows = [(row["optim.bits"], row["optim.rounding"], row["n"]) for row in summary.settings]
+    assert rows == [(8, "stochastic", 2), (4, "nearest", 1)], "None means the function's own"
+    _, axes = picture(summary)
+    assert {k: line[0] for k, line in drawn(axes).items()} == {
+        "rounding=stochastic": [8],
+        "rounding=nearest": [4],
+    }
+    assert not [line for line in axes.get_lines() if line.get_linestyle() == "--"]
+
+
+def test_the_usual_optimizer_and_its_variant_are_one_line(sweep):
+    points = [({"optim.bits": 4}, {"loss": 1.0}), ({"optim.bits": 6}, {"loss": 0.5})]
+    summary = sweep([*points, ({"variant": "halp"}, {"loss": 0.1})], bits=8)
+    (line,) = drawn(picture(summary)[1]).values()
+    assert line[0] == [4, 6, 8]
+
+
+def test_settings_without_a_value_are_named_with_the_reason(sweep):
+    lost = [
+        ({"optim.bits": 2}, "loss is not finite at step 3"),
+        ({"optim.bits": 3}, {"loss": None}),
+        ({"optim.bits": 5}, None),
+        ({"optim.bits": 6}, None),
+    ]
+    points = [*full(), *(({**each, "seed": 0}, end) for each, end in lost)]
+    note = picture(sweep(points))[1].get_title().splitlines()[-1]
+    assert note == (
+        "without a value: bits=2 (failed); bits=3 (not finite); bits=5 (unfinished); and 1 more"
+    )
 
 
 def test_values_over_decades_and_rates_have_log_axes(sweep):

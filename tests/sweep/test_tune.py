@@ -12,11 +12,13 @@ import pytest
 from launching import ROOT, environment, wait_for
 
 from lpml.build import ConfigError
+from lpml.runs import rows as rows_of
 from lpml.sweep.axes import parse_axes
 from lpml.sweep.metrics import Metric
 from lpml.sweep.space import Space
 from lpml.sweep.tune import tune
 from lpml.training.loop import RunFailed, Stopped
+from lpml.training.run import train
 from lpml.training.run_folder import FolderConflict
 
 SVRG = str(ROOT / "configs" / "halp_regression.py") + ":tiny,svrg"
@@ -70,8 +72,14 @@ def test_it_finds_prunes_and_is_the_same_in_pieces(tmp_path):
         config = json.loads((tmp_path / "whole" / trial.folder / "config.json").read_text())
         assert config["optim"]["learning_rate"] == trial.settings[RATE]
         if trial.state == "pruned":
+            (row,) = rows_of([tmp_path / "whole" / trial.folder])
+            assert row["status"] == "pruned"
             kept = tmp_path / "whole" / trial.folder / "checkpoints"
             assert [path.name for path in kept.iterdir() if path.name.isdigit()]
+    (pruned, *_) = [trial for trial in whole.trials if trial.state == "pruned"]
+    goes_on = tmp_path / "whole" / pruned.folder
+    train(json.loads((goes_on / "config.json").read_text()), str(goes_on), label="-")
+    assert not (goes_on / "PRUNED").exists(), "a run that goes on is pruned no more"
     with open(tmp_path / "whole" / "trials.csv") as file:
         rows = list(csv.DictReader(file))
     assert [(row["folder"], row["state"]) for row in rows] == [

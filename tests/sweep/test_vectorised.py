@@ -146,7 +146,8 @@ def test_sixty_points_are_traced_and_compiled_as_one(config, tmp_path, caplog):
     assert program._run._cache_size() == 1
     assert program._refresh._cache_size() == 1
     assert all(outcome.metrics["step"] == 60 for outcome in outcomes)
-    assert "60 points as one program; they differ in optim.bits, seed" in caplog.messages
+    said = "60 points as one program; they differ in optim.bits, seed; checkpoints that"
+    assert sum(line.startswith(said) for line in caplog.messages) == 1
 
 
 def test_what_cannot_be_traced_is_grouped_and_said(config, tmp_path, caplog):
@@ -166,6 +167,13 @@ def test_what_cannot_be_traced_is_grouped_and_said(config, tmp_path, caplog):
     assert {"optim.name", "optim.rounding", "precision"} <= set(apart(groups))
     assert not {"seed", "optim.bits", "optim.learning_rate"} & set(apart(groups))
     assert str(groups[1]) == "one by one: halp2 (no other point can share its program)"
+
+
+def test_a_number_that_one_program_takes_and_another_leaves_out_is_said(config, tmp_path):
+    jobs = resolve(points(config, "halp", {"seed": 1}, {"seed": 2}), str(tmp_path))
+    optim = {**jobs[1].config["optim"], "bits": None}
+    jobs[1] = jobs[1]._replace(config={**jobs[1].config, "optim": optim})
+    assert apart(group_jobs(jobs)) == ["optim.bits"]
 
 
 def test_a_width_that_all_points_share_stays_static(config, tmp_path):
