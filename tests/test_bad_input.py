@@ -12,7 +12,7 @@ CONFIGS = "--config=configs/halp_regression.py"
 SHORT = (TINY, "--config.train.steps=600", "--config.train.checkpoint_every=200")
 MNIST = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 MNIST += ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-OPTIMIZERS = "choose from halp, lm_halp, lp_sgd, lp_svrg, sgd, svrg"
+OPTIMIZERS = "choose from adam, halp, lm_halp, lp_sgd, "
 
 
 def tree(**settings):
@@ -89,7 +89,7 @@ def test_bits_out_of_range_of_an_lp_method(bits, refused):
         (("--config.seed=1",), ("--config.seed=1", "--config=FILE")),
         (
             ("--experiment=halp_regresion",),
-            ("mean 'halp_regression'?", "choose from halp_bits"),
+            ("mean 'halp_regression'?", "choose from exsdotp_accuracy, halp_bits"),
         ),
         (("--experiment=halp_bits", "--dry_run"), ("--dry_run", "--experiment")),
         (("--experiment=halp_bits", "--size=huge"), ("huge", "tiny|default|paper")),

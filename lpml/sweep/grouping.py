@@ -68,17 +68,15 @@ def group_jobs(jobs: Sequence[Job]) -> list[Group]:
     found: dict[str, list[Job]] = {}
     why_alone: dict[str, str] = {}
     for job in jobs:
-        if is_measurement(job.config):
-            found.setdefault("measurements", []).append(job)
-            why_alone["measurements"] = "measurements are no steps of one program"
+        if reason := _never_together(job.config):
+            found.setdefault(reason, []).append(job)
+            why_alone[reason] = reason
             continue
         with jax.enable_x64(job.config["precision"] == "float64"):
             program, _ = assemble(job.config, shapes=False)
         key = _key(job.config, program)
         found.setdefault(key, []).append(job)
-        if program.start_from is not None:
-            why_alone[key] = "each starts from a run of its own"
-        elif program.place.devices > 1:
+        if program.place.devices > 1:
             why_alone[key] = "each is spread over the devices already"
         elif program.model.heavy and jax.default_backend() == "cpu":
             why_alone[key] = "convolutions under vmap are slow on a CPU"
@@ -87,6 +85,14 @@ def group_jobs(jobs: Sequence[Job]) -> list[Group]:
         else:
             why_alone[key] = "no other point can share its program"
     return [_group(members, why_alone[key]) for key, members in found.items()]
+
+
+def _never_together(config):
+    if is_measurement(config):
+        return "measurements are no steps of one program"
+    if config["train"].get("start_from") is not None:
+        return "each starts from a run of its own"
+    return ""
 
 
 def apart(groups: Sequence[Group]) -> list[str]:
