@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import re
 from fractions import Fraction
 from typing import Any
 
@@ -16,6 +17,7 @@ from lpml.formats.posit import Posit
 from lpml.formats.table import Table
 
 MOST_TABLE_BITS = 8
+MOST_EXPONENT = 1000  # of 10, beyond every format; larger ones take exact fractions for ever
 STEP = 2.0**-40  # relative; values of 32 bits lie further apart
 NO_FORMAT = "a number alone has no code in {}: its blocks share scales; show its element format"
 Field = tuple[str, str]
@@ -167,6 +169,12 @@ def _next(fmt, value, direction):
 
 def _number(text):
     """A Fraction, or a float that is no number."""
+    exponent = re.search(r"[eE][+-]?\d+$", text.strip().replace("_", ""))
+    if exponent and abs(int(exponent[0][1:])) > MOST_EXPONENT:
+        raise ValueError(
+            f"{text!r} is out of reach: exponents of 10 go up to {MOST_EXPONENT}, down to"
+            f" -{MOST_EXPONENT}"
+        )
     try:
         return Fraction(text)
     except (ValueError, ZeroDivisionError):

@@ -168,3 +168,8 @@ def test_runs_as_a_command_and_draws_nothing_unasked():
     assert "0x2e" in ran.stdout
     asked = "import sys, lpml.formats.__main__; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", asked], env=environment).returncode == 0
+
+
+def test_an_exponent_out_of_reach_is_refused_at_once():
+    with pytest.raises(ValueError, match="'1e1000000000' is out of reach: exponents of 10"):
+        show(formats.by_name("posit8"), "1e1000000000")
