@@ -80,7 +80,7 @@ def policy(spec: Mapping[str, Any] | None) -> Policy:
     Args:
       spec: None for full precision, or any of `weights`, `activations`, `gradients` (a name
         of `formats.by_name`, or a format; None or "none" for full precision, as when left
-        out; the command line can set fields of a config that hold words, not None), `gradient_rounding` ("nearest" or "stochastic"), `first`, `last` (bool) and
+        out), `gradient_rounding` ("nearest" or "stochastic"), `first`, `last` (bool) and
         `layers`, a dict from names of layers to dicts of their own formats and rounding.
         Write "none" where the command line is to set the field: it replaces words by words.
 
