@@ -136,7 +136,8 @@ def quantized_relu(
     check_bits(bits)
     x = jnp.asarray(x)
     alpha = jnp.asarray(alpha, x.dtype)
-    if jnp.broadcast_shapes(x.shape, alpha.shape) != x.shape:
+    pairs = zip(alpha.shape[::-1], x.shape[::-1])
+    if alpha.ndim > x.ndim or any(a not in (1, n) for a, n in pairs):
         raise ValueError(f"alpha of shape {alpha.shape} does not broadcast to x, {x.shape}")
     top = (jnp.left_shift(1, jnp.asarray(bits).astype(jnp.int32)) - 1).astype(x.dtype)
     return _staircase(x, alpha, top, estimator, rounding, alpha_gradient)
