@@ -19,7 +19,7 @@ EPOCH = 8
 # Arguments for the least-squares problem of this file.
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "adam": dict(learning_rate=0.3),
-    "momentum": dict(learning_rate=0.05, milestones=(600,)),
+    "momentum": dict(learning_rate=0.1, milestones=(600,)),
     "sgd": dict(learning_rate=0.1),
     "svrg": dict(learning_rate=0.1, inner_steps=EPOCH),
     "lp_sgd": dict(learning_rate=0.1, bits=16, radius=4.0),
