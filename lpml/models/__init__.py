@@ -3,7 +3,9 @@
 from lpml.models.lenet import lenet5
 from lpml.models.linear import linear_regression, logistic_regression, multinomial_regression
 from lpml.models.mlp import mlp
+from lpml.models.resnet import resnet20
 from lpml.models.supervised import Supervised
+from lpml.models.vgg import vgg11
 
 __all__ = [
     "Supervised",
@@ -12,4 +14,6 @@ __all__ = [
     "logistic_regression",
     "mlp",
     "multinomial_regression",
+    "resnet20",
+    "vgg11",
 ]

@@ -1,6 +1,7 @@
 """A network with its loss, as the training step and the optimizers see it."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -13,11 +14,24 @@ from lpml.models.losses import Loss
 Batch = dict[str, jax.Array]
 Params = Any
 ModelState = Any
+Augment = Callable[[jax.Array, jax.Array], jax.Array]
+
+# The child of a step's key that augments. Layers draw from children numbered by hashes of
+# their paths, and the optimizers from the step's own.
+AUGMENTATION = 2**31 + 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Supervised:
     """A supervised problem: outputs = module(x), objective = mean loss + (l2 / 2) ||w||^2.
+
+    A module with batch statistics (mutable collections) takes a further argument `train`:
+    whether to normalise with the batch's own and to move the running averages, or with the
+    running averages. Training steps do the former, in all gradients of the step, also those
+    at other points than the parameters (SVRG's anchor). Everything that is a function of the
+    parameters alone does the latter: evaluation, full gradients, the refreshes of SVRG and
+    HALP. So under batch statistics the corrections of these algorithms are not unbiased:
+    their full gradient is that of another, though close, function.
 
     Args:
       module: linen module from x (B, ...) to outputs (B, K).
@@ -27,6 +41,8 @@ class Supervised:
       linear: the outputs are linear in the parameters; `gradient_difference` is exact then.
       heavy: a step takes a millisecond or more. Steps are then dispatched one by one: within a
         loop XLA's CPU compiler makes convolutions about four times slower (LeNet-5, batch 100).
+      augment: `(key, x) -> x`, applied to the batches of training steps alone; all gradients
+        of a step see the same draw.
     """
 
     module: nn.Module
@@ -34,6 +50,7 @@ class Supervised:
     l2: float = 0.0
     linear: bool = False
     heavy: bool = False
+    augment: Augment | None = None
 
     def __post_init__(self):
         if self.l2 < 0:
@@ -59,10 +76,8 @@ class Supervised:
         batch: Batch,
         key: jax.Array | None = None,
     ) -> jax.Array:
-        """Outputs (B, K); `key` as of `objective`."""
-        variables = {"params": params, **model_state}
-        rngs = None if key is None else {"rounding": key}
-        return jnp.asarray(self.module.apply(variables, batch["x"], rngs=rngs))
+        """Outputs (B, K), with running averages for statistics; `key` as of `objective`."""
+        return self._apply(params, model_state, batch["x"], key, train=False)[0]
 
     def objective(
         self,
@@ -70,12 +85,26 @@ class Supervised:
         model_state: ModelState,
         batch: Batch,
         key: jax.Array | None = None,
+        *,
+        train: bool = False,
     ) -> tuple[jax.Array, tuple[ModelState, dict[str, jax.Array]]]:
         """Mean loss with the L2 term; with it the new model state and further metrics.
 
-        `key` is of the layers that round stochastically; None, in evaluation: to nearest.
+        Args:
+          params: the parameters.
+          model_state: the mutable collections.
+          batch: `x` and `y`.
+          key: of the layers that round stochastically; None, in evaluation: to nearest. With
+            `train`, of the augmentation too.
+          train: as a training step sees it: augmented, normalised with the batch's own
+            statistics, of which the new model state has the running averages.
         """
-        outputs = self.outputs(params, model_state, batch, key)
+        x = batch["x"]
+        if train and self.augment is not None:
+            if key is None:
+                raise ValueError("augmentation needs a PRNG `key` passed to objective")
+            x = self.augment(jax.random.fold_in(key, AUGMENTATION), x)
+        outputs, model_state = self._apply(params, model_state, x, key, train=train)
         value = jnp.mean(self.loss.value(outputs, batch["y"]))
         if self.l2:
             value = value + 0.5 * self.l2 * optax.tree.norm(params, squared=True)
@@ -83,6 +112,17 @@ class Supervised:
         if self.loss.correct is not None:
             metrics["accuracy"] = jnp.mean(self.loss.correct(outputs, batch["y"]))
         return value, (model_state, metrics)
+
+    def _apply(self, params, model_state, x, key, *, train):
+        """Outputs and the new model state."""
+        variables = {"params": params, **model_state}
+        rngs = None if key is None else {"rounding": key}
+        if not (train and model_state):
+            return jnp.asarray(self.module.apply(variables, x, rngs=rngs)), model_state
+        outputs, changed = self.module.apply(
+            variables, x, train=True, rngs=rngs, mutable=list(model_state)
+        )
+        return jnp.asarray(outputs), dict(changed)
 
     def gradient_difference(
         self, anchor: Params, offset: Params, model_state: ModelState, batch: Batch

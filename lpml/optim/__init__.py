@@ -5,6 +5,7 @@ from lpml.optim.full_gradient import mean_over_data
 from lpml.optim.halp import HALPState, halp
 from lpml.optim.lm_halp import LMHALPState, lm_halp
 from lpml.optim.low_precision import lp_sgd, lp_svrg, sgd
+from lpml.optim.momentum import momentum
 from lpml.optim.periodic import PeriodicTransformation, Refreshed
 from lpml.optim.svrg import SVRGState, svrg
 
@@ -20,6 +21,7 @@ __all__ = [
     "lp_sgd",
     "lp_svrg",
     "mean_over_data",
+    "momentum",
     "sgd",
     "svrg",
 ]

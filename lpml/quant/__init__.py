@@ -1,7 +1,25 @@
-"""Where formats act in a network: quantised products, layers, and which layer gets what."""
+"""Where formats act in a network: products, activations, layers, and which layer gets what."""
 
+from lpml.quant.activation_layer import QuantizedReLU, Settings, activation, relu
+from lpml.quant.activations import binary_activation, half_gaussian_alpha, quantized_relu
 from lpml.quant.layers import Conv, Dense
 from lpml.quant.policy import Policy, policy
 from lpml.quant.products import FULL_PRECISION, Roles, conv, dense
 
-__all__ = ["FULL_PRECISION", "Conv", "Dense", "Policy", "Roles", "conv", "dense", "policy"]
+__all__ = [
+    "FULL_PRECISION",
+    "Conv",
+    "Dense",
+    "Policy",
+    "QuantizedReLU",
+    "Roles",
+    "Settings",
+    "activation",
+    "binary_activation",
+    "conv",
+    "dense",
+    "half_gaussian_alpha",
+    "policy",
+    "quantized_relu",
+    "relu",
+]

@@ -25,7 +25,9 @@ def make_step(model: Supervised, *, with_grad_norm: bool) -> Step:
     Every transformation gets the same extras: `value`, `value_fn`, `grad_fn`, `batch`, `key`,
     `output_difference_fn` and, for models linear in their parameters,
     `gradient_difference_fn`. Those that need none ignore them, and what nobody uses the
-    compiler removes: SVRG pays for two gradients, SGD for one.
+    compiler removes: SVRG pays for two gradients, SGD for one. All gradients of a step are
+    those of training: one augmentation, the batch's own statistics (see `Supervised`); the
+    running averages move once a step, by the batch at the parameters it starts with.
 
     Args:
       model: the problem.
@@ -38,7 +40,7 @@ def make_step(model: Supervised, *, with_grad_norm: bool) -> Step:
 
         # One key for the whole step: gradients of one batch at two points share their noise.
         def objective(params):
-            return model.objective(params, state.model_state, batch, rounding_key)
+            return model.objective(params, state.model_state, batch, rounding_key, train=True)
 
         (value, (model_state, metrics)), grads = jax.value_and_grad(objective, has_aux=True)(
             state.params
@@ -74,6 +76,8 @@ def make_refresh(
     model: Supervised, *, batch_size: int, split: Callable[[Batch], Batch] = _as_it_is
 ) -> Callable[[TrainState, Batch], TrainState]:
     """`refresh(state, data) -> state`: the pass over the data some transformations want.
+
+    Its gradients are those of evaluation: plain data, running averages for statistics.
 
     Args:
       model: the problem.

@@ -19,6 +19,7 @@ EPOCH = 8
 # Arguments for the least-squares problem of this file.
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "adam": dict(learning_rate=0.3),
+    "momentum": dict(learning_rate=0.1, milestones=(600,)),
     "sgd": dict(learning_rate=0.1),
     "svrg": dict(learning_rate=0.1, inner_steps=EPOCH),
     "lp_sgd": dict(learning_rate=0.1, bits=16, radius=4.0),
@@ -38,6 +39,7 @@ FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
 # Changes of those for Rosenbrock's valley, whose curvature goes to 1000.
 ROSENBROCK: dict[str, dict[str, Any]] = {
     "adam": dict(learning_rate=0.02),
+    "momentum": {},
     "sgd": {},
     "svrg": {},
     "lp_sgd": dict(bits=20),
@@ -45,8 +47,8 @@ ROSENBROCK: dict[str, dict[str, Any]] = {
     "halp": dict(bits=16, mu=0.02),
 }
 LINEAR_ONLY = {"lm_halp": "takes linear models only: its step needs inputs and outputs"}
-# Integer words have widths known to the compiler.
-STATIC = {"lm_halp": {"bits", "input_bits", "l2"}}
+# Integer words have widths known to the compiler, and optax compares factors of schedules.
+STATIC = {"lm_halp": {"bits", "input_bits", "l2"}, "momentum": {"factor"}}
 NO_ACCUMULATION = dict.fromkeys(
     ("svrg", "lp_svrg", "halp", "lm_halp"),
     "compares the mean gradient of many batches with grad_fn of the last one",

@@ -19,10 +19,26 @@ CASES = {
     "multinomial_regression": (dict(classes=3), (5,)),
     "mlp": (dict(classes=3, hidden=(7, 6)), (5,)),
     "lenet5": (dict(classes=3, widths=(2, 3, 6, 5)), (8, 8, 1)),
+    "resnet20": (dict(classes=3, width=2, depth=8), (4, 4, 1)),
+    "vgg11": (dict(classes=3, width=1), (4, 4, 1)),
 }
 SAMPLES = 6
 
+# What takes seconds to compile is held to float64, the stricter, and with -m slow to both.
+DEEP = ("resnet20", "vgg11")
+
 every_model = pytest.mark.parametrize("name", sorted(MODELS))
+every_model_and_dtype = pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        pytest.param(
+            *(name, dtype),
+            marks=[pytest.mark.slow] if name in DEEP and dtype == "float32" else [],
+        )
+        for name in sorted(MODELS)
+        for dtype in ("float32", "float64")
+    ],
+)
 linear_ones = pytest.mark.parametrize("name", LINEAR)
 
 
@@ -38,6 +54,12 @@ def batch_of(name, dtype="float64", seed=0):
     if classes is None:
         return {"x": jnp.asarray(x), "y": jnp.asarray(random.normal(size=SAMPLES), dtype)}
     return {"x": jnp.asarray(x), "y": jnp.asarray(random.integers(0, classes, SAMPLES))}
+
+
+@functools.cache
+def start(name, dtype):
+    """Parameters and model state at the start; compiled once, as deep networks take long."""
+    return jax.jit(make(name, dtype=dtype).init)(jax.random.key(1), batch_of(name, dtype))
 
 
 def randomly(tree, seed, scale=1.0):
@@ -65,8 +87,7 @@ def test_every_model_has_a_case_in_this_file():
     assert {name for name in CASES if make(name).linear} == set(LINEAR)
 
 
-@every_model
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@every_model_and_dtype
 def test_starts_the_same_for_the_same_key_in_the_dtype_asked_for(name, dtype):
     with jax.enable_x64(dtype == "float64"):
         model, batch = make(name, dtype=dtype), batch_of(name, dtype)
@@ -84,12 +105,11 @@ def test_starts_the_same_for_the_same_key_in_the_dtype_asked_for(name, dtype):
         assert differ != (name in LINEAR), "linear models start at 0, others at random"
 
 
-@every_model
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@every_model_and_dtype
 def test_loss_outputs_and_gradient_have_the_promised_shapes_and_dtype(name, dtype):
     with jax.enable_x64(dtype == "float64"):
         model, batch = make(name, dtype=dtype), batch_of(name, dtype)
-        params, model_state = jax.jit(model.init)(jax.random.key(0), batch)
+        params, model_state = start(name, dtype)
         outputs = model.outputs(params, model_state, batch)
         columns = CASES[name][0].get("classes", 1)
         assert outputs.shape == (SAMPLES, 1 if name == "logistic_regression" else columns)
@@ -109,7 +129,7 @@ def test_loss_outputs_and_gradient_have_the_promised_shapes_and_dtype(name, dtyp
 @every_model
 def test_the_gradient_is_that_of_the_loss(name, x64):
     model, batch = make(name, l2=0.3, dtype="float64"), batch_of(name)
-    params, model_state = jax.jit(model.init)(jax.random.key(1), batch)
+    params, model_state = start(name, "float64")
     params = jax.tree.map(jnp.add, params, randomly(params, 1, 0.3))
     direction = randomly(params, 2)
     loss = loss_of(model, batch, model_state)
@@ -119,7 +139,7 @@ def test_the_gradient_is_that_of_the_loss(name, x64):
 
     h = 1e-6
     measured = (along(h) - along(-h)) / (2 * h)
-    grads = jax.grad(loss)(params)
+    grads = jax.jit(jax.grad(loss))(params)
     expected = sum(
         jnp.vdot(g, d) for g, d in zip(jax.tree.leaves(grads), jax.tree.leaves(direction))
     )
@@ -130,16 +150,15 @@ def test_the_gradient_is_that_of_the_loss(name, x64):
 def test_l2_is_in_the_loss_and_in_the_gradient(name, x64):
     plain, decayed = make(name, dtype="float64"), make(name, l2=0.7, dtype="float64")
     batch = batch_of(name)
-    params, model_state = jax.jit(plain.init)(jax.random.key(1), batch)
+    params, model_state = start(name, "float64")
     params = randomly(params, 5)
     square = sum(jnp.sum(p**2) for p in jax.tree.leaves(params))
-    with_l2, without = (loss_of(m, batch, model_state) for m in (decayed, plain))
-    np.testing.assert_allclose(with_l2(params) - without(params), 0.35 * square, rtol=1e-12)
-    both = zip(
-        *(jax.tree.leaves(jax.grad(f)(params)) for f in (with_l2, without)),
-        jax.tree.leaves(params),
+    (with_l2, decayed_grads), (without, grads) = (
+        jax.jit(jax.value_and_grad(loss_of(m, batch, model_state)))(params)
+        for m in (decayed, plain)
     )
-    for decayed_grad, grad, p in both:
+    np.testing.assert_allclose(with_l2 - without, 0.35 * square, rtol=1e-12)
+    for decayed_grad, grad, p in zip(*map(jax.tree.leaves, (decayed_grads, grads, params))):
         np.testing.assert_allclose(decayed_grad - grad, 0.7 * p, rtol=1e-9, atol=1e-12)
 
 
@@ -152,21 +171,18 @@ def test_a_negative_l2_is_refused(name):
 @every_model
 def test_the_objective_is_the_mean_over_the_samples(name, x64):
     model, batch = make(name, dtype="float64"), batch_of(name)
-    params, model_state = jax.jit(model.init)(jax.random.key(1), batch)
+    params, model_state = start(name, "float64")
     params = randomly(params, 6)
-    loss = loss_of(model, batch, model_state)
-    singles = [
-        loss_of(model, {k: v[i : i + 1] for k, v in batch.items()}, model_state)(params)
-        for i in range(SAMPLES)
-    ]
-    np.testing.assert_allclose(loss(params), np.mean(singles), rtol=1e-12)
+    loss = jax.jit(lambda batch: model.objective(params, model_state, batch)[0])
+    singles = [loss({k: v[i : i + 1] for k, v in batch.items()}) for i in range(SAMPLES)]
+    np.testing.assert_allclose(loss(batch), np.mean(singles), rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", sorted(set(CASES) - {"linear_regression"}))
-def test_accuracy_counts_the_right_answers(name):
-    model, batch = make(name), batch_of(name, "float32")
-    params, model_state = jax.jit(model.init)(jax.random.key(1), batch)
-    params = randomly(params, 8)
+def test_accuracy_counts_the_right_answers(name, x64):
+    model, batch = make(name, dtype="float64"), batch_of(name)
+    params, model_state = start(name, "float64")
+    params = randomly(params, 7 if name in DEEP else 8)
     outputs = np.asarray(model.outputs(params, model_state, batch))
     answers = outputs.argmax(1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0).astype(int)
     assert len(set(answers)) > 1, "the draw should give several answers"
@@ -207,9 +223,9 @@ def test_gradient_difference_of_no_offset_is_zero(name):
 
 
 @pytest.mark.parametrize("name", sorted(set(CASES) - set(LINEAR)))
-def test_gradient_difference_of_a_curved_model_is_refused(name):
-    model, batch = make(name), batch_of(name, "float32")
-    params, model_state = jax.jit(model.init)(jax.random.key(0), batch)
+def test_gradient_difference_of_a_curved_model_is_refused(name, x64):
+    model, batch = make(name, dtype="float64"), batch_of(name)
+    params, model_state = start(name, "float64")
     with pytest.raises(ValueError, match="linear"):
         model.gradient_difference(params, params, model_state, batch)
 
@@ -251,10 +267,13 @@ def test_unsigned_formats_follow_the_activation_of_the_model():
 
     assert unsigned("mlp", activation="tanh") == [False, False, False]
     assert unsigned("mlp", activation="relu") == [False, True, True]
+    assert unsigned("mlp", activation=dict(bits=2)) == [False, True, True]
     assert unsigned("lenet5") == [False, True, True, True, True]
+    assert unsigned("resnet20") == [False] + 7 * [True]
+    assert unsigned("vgg11") == [False] + 8 * [True]
 
 
-@takes_formats
+@pytest.mark.parametrize("name", sorted(set(CASES) - set(LINEAR)))
 def test_a_layer_that_the_model_does_not_have_is_refused(name):
     with pytest.raises(ValueError, match=r"quant.layers.Dense_7 does not exist.*the model has"):
         make(name, quant=dict(layers={"Dense_7": dict(weights="vsq4")}))
