@@ -13,7 +13,7 @@ from lpml.theory import ROUNDINGS, best_alpha, quantisation_error, staircase, th
 
 # The best alpha for 1 to 4 bits, by rule, and the mean squared error at 2 bits.
 TABLE = {
-    "ceil": ((0.7979, 0.4866, 0.2894, 0.1667), 0.12316),
+    "ceil": ((0.7979, 0.4866, 0.2893, 0.1666), 0.12316),
     "nearest_positive": ((0.7979, 0.5388, 0.3217, 0.1842), 0.08644),
     "nearest": ((1.2240, 0.6508, 0.3534, 0.1932), 0.04686),
 }
