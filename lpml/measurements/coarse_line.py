@@ -15,20 +15,22 @@ from lpml.measurements.teachers import (
 )
 from lpml.theory import TwoLayer
 
-METRICS = ("rising_share", "fall", "rate", "sample_loss", "population_loss")
+METRICS = ("climb", "rising_share", "fall", "rate", "sample_loss", "population_loss")
 
 
 def coarse_line(
     *, samples: int = 1000, estimator: str = "relu", longest: float = 1.0, points: int = 100,
-    repeats: int = 10, length: float = 1.0, hidden: int = 8, inputs: int = 16,
+    repeats: int = 10, length: float = 4.0, hidden: int = 8, inputs: int = 16,
 ) -> Measurement:  # fmt: skip
     """Moves (v, w) by -rate times the coarse gradient of a sample, for growing rates.
 
     Teacher, student and sample are drawn anew for each repeat. A line per rate:
       rate: longest/points times the number of the line.
+      climb: sum of the rises of the sample's loss before the least so far, over the fall to it;
+        0 for a smooth descent; mean over the repeats, as are the next two.
       rising_share: of the steps from one rate to the next that come before the least loss so
-        far, the share along which the sample's loss rises; mean over the repeats.
-      fall: how far the least loss so far is below that at rate 0, relative; mean as well.
+        far, the share along which the sample's loss rises.
+      fall: how far the least loss so far is below that at rate 0, relative.
       sample_loss, population_loss: those of the first repeat, over its population loss at 0.
 
     Args:
@@ -80,8 +82,9 @@ def coarse_line(
         first = np.array(curves[0]) / curves[0][1][0]
         for point in range(1, points + 1):
             found = [_so_far(sampled[: point + 1]) for sampled, _ in curves]
-            rising, fall = np.mean(found, axis=0)
+            climb, rising, fall = np.mean(found, axis=0)
             yield {
+                "climb": float(climb),
                 "rising_share": float(rising),
                 "fall": float(fall),
                 "rate": float(rates[point]),
@@ -93,9 +96,10 @@ def coarse_line(
 
 
 def _so_far(losses):
-    """Share of rising steps before the least loss, and the relative fall to it."""
+    """Rises before the least loss over the fall, their share of the steps, and the fall."""
     least = int(np.argmin(losses))
+    if not least:
+        return 0.0, 0.0, 0.0
     steps = np.diff(losses[: least + 1])
-    # few samples have few different losses: steps along which nothing changes do not rise
-    rising = float(np.mean(steps > 0)) if least else 0.0
-    return rising, 1 - losses[least] / losses[0]
+    fall = losses[0] - losses[least]
+    return np.sum(steps[steps > 0]) / fall, np.mean(steps > 0), fall / losses[0]
