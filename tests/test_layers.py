@@ -17,11 +17,12 @@ ALLOWED = {
     "lpml.formats": (),
     "lpml.data": (),
     "lpml.native": (),
+    "lpml.theory": (),
     "lpml.quant": ("lpml.formats",),
     "lpml.models": ("lpml.quant", "lpml.formats"),
     "lpml.optim": ("lpml.formats", "lpml.quant", "lpml.native"),
     "lpml.parallel": ("lpml.formats",),
-    "lpml.measurements": tuple(f"lpml.{layer}" for layer in ABOVE),
+    "lpml.measurements": ("lpml.theory", *(f"lpml.{layer}" for layer in ABOVE)),
     # top-level modules: those that say how a name becomes an object ...
     "lpml.build": (),
     "lpml.config": ("lpml.build",),

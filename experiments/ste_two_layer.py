@@ -1,0 +1,233 @@
+"""With ReLU and clipped ReLU the loss never rises; the identity chatters at spurious minima.
+
+Theorem 1 of Yin et al., Understanding straight-through estimator in training activation quantized
+neural nets, ICLR 2019, arXiv 1903.05662: descent on the expected loss of a two-layer model with
+step activations, where a coarse gradient stands for that of the filter w.
+
+    python launch.py --experiment=ste_two_layer
+
+200 random teachers for each of three seeds, exact expectations, rate 0.02. Expected: from
+||w|| = 10 ReLU and clipped ReLU descend for every teacher, the identity for about three in four;
+the other runs reach the neighbourhood of a spurious minimum, where w shrinks and is thrown to and
+fro across 0. That ||w|| stays away from 0 is an assumption of the theorem: from ||w|| = 1 it does
+not, and the loss jumps with every estimator. As many runs reach the global minimum with each.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments.curves import in_words
+from experiments.estimators import CLIPPED, IDENTITY, LOOKS, RELU, Look
+from lpml.runs import Point, Run, Verdict, judge
+
+CONFIG = "configs/ste_two_layer.py"
+SEEDS = (1, 2, 3)
+
+
+class Start(NamedTuple):
+    """Where students start, as settings of the measurement."""
+
+    name: str
+    title: str
+    settings: dict[str, Any]
+
+
+FAR = Start("far", "anywhere, ||w|| = 10", {})
+CLOSE = Start("close", "anywhere, ||w|| = 1", {"length": 1.0})
+BALANCED = Start("balanced", "||w|| = 10, teachers with S* = 0", {"balanced": True})
+BESIDE = Start(
+    "beside",
+    "0.1 from a spurious minimum, ||w|| = 1",
+    {"length": 1.0, "distance": 0.1, "steps": 4000, "lines": 400},
+)
+STARTS = (FAR, CLOSE, BALANCED, BESIDE)
+ENDINGS = {
+    # hatches tell them apart in grey
+    "at_global": ("global minimum", "#009E73", ""),
+    "at_spurious": ("spurious minimum", "#56B4E9", "//"),
+    "moving": ("not there yet", "0.85", ".."),
+    "chattering": ("chattering", "#D55E00", "xx"),
+}
+
+Results = dict[tuple[str, Look], dict[int, Run]]
+"""Runs by name of the start, estimator and seed."""
+
+
+def runs(size: str) -> list[Point]:
+    """All starts with all estimators and three seeds."""
+    return [
+        Point(
+            f"{start.name}-{look.name}-seed{seed}",
+            f"{CONFIG}:{size}",
+            {
+                "measurement.estimator": look.name,
+                **{f"measurement.{key}": value for key, value in start.settings.items()},
+                "seed": seed,
+            },
+        )
+        for start in STARTS
+        for look in LOOKS
+        for seed in SEEDS
+    ]
+
+
+def load(finished: dict[str, Run]) -> Results:
+    """The runs by what they are of."""
+    looks = {look.name: look for look in LOOKS}
+    found: Results = {}
+    for name, run in finished.items():
+        start, estimator, _ = name.split("-")
+        found.setdefault((start, looks[estimator]), {})[run.config["seed"]] = run
+    return found
+
+
+def draw(results: Results) -> dict[str, Figure]:
+    """Where runs end, and losses and ||w|| beside a spurious minimum."""
+    return {"figure": _endings(results), "spurious": _beside(results)}
+
+
+def _endings(results: Results) -> Figure:
+    figure = Figure(figsize=(13, 4.8), layout="constrained")
+    for axes, start in zip(figure.subplots(1, len(STARTS), sharey=True), STARTS, strict=True):
+        for place, look in enumerate(LOOKS):
+            floor = 0.0
+            for ending, (label, color, hatch) in ENDINGS.items():
+                height = 100 * _mean(results[start.name, look], ending)
+                axes.bar(
+                    place, height, 0.7, floor, color=color, hatch=hatch, edgecolor="black",
+                    linewidth=0.6, label=None if place else label,
+                )  # fmt: skip
+                floor += height
+            never = 100 * _mean(results[start.name, look], "monotone")
+            axes.annotate(f"{never:.0f} %", (place, 101), ha="center", va="bottom")
+        axes.set_xticks(range(len(LOOKS)), [look.label for look in LOOKS])
+        axes.set(ylim=(0, 109), title=start.title)
+        axes.title.set_fontsize(10)
+    figure.axes[0].set_ylabel("share of the teachers / %")
+    figure.suptitle(
+        f"Where runs end (above the bars: those whose loss never rose; {len(SEEDS)} seeds)"
+    )
+    figure.legend(
+        *figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4
+    )
+    return figure
+
+
+def _beside(results: Results) -> Figure:
+    figure = Figure(figsize=(11, 4.8), layout="constrained")
+    losses, lengths = figure.subplots(1, 2)
+    for look in LOOKS:
+        style = {"color": look.color, "linestyle": look.line}
+        for metric, axes in (("worst_excess", losses), ("length", lengths)):
+            by_seed = [run.series(metric)[1] for run in results["beside", look].values()]
+            run = next(iter(results["beside", look].values()))
+            values = np.stack(by_seed)
+            steps = run.series(metric)[0] * _steps_per_line(run)
+            axes.plot(steps, values.mean(0), label=look.label, linewidth=1.8, **style)
+            low, high = values.min(0), values.max(0)
+            axes.fill_between(steps, low, high, color=look.color, alpha=0.15, linewidth=0)
+    for axes in (losses, lengths):
+        axes.set(xlabel="step", xscale="log", yscale="log")
+        axes.grid(True, color="0.92")
+    losses.set_ylabel("loss / loss at the spurious minimum (median)")
+    lengths.set_ylabel("||w|| (median)")
+    figure.suptitle(
+        "Started 0.1 from a spurious minimum (largest loss since the last point; medians over "
+        f"teachers, mean and range over {len(SEEDS)} seeds)"
+    )
+    figure.legend(*losses.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+def _steps_per_line(run: Run) -> float:
+    setting = run.config["measurement"]
+    return setting["steps"] / setting["lines"]
+
+
+def _ends(by_seed: dict[int, Run], metric: str) -> dict[int, float]:
+    return {seed: (run.final or {})[metric] for seed, run in by_seed.items()}
+
+
+def _mean(by_seed: dict[int, Run], metric: str) -> float:
+    return float(np.mean(list(_ends(by_seed, metric).values())))
+
+
+def check(results: Results, size: str) -> list[Verdict]:
+    """Descent, endings, and what the assumptions of the theorem are worth."""
+    del size
+
+    def verdict(
+        claim: str, case: tuple[Start, Look], metric: str,
+        fits: Callable[[float], bool], expected: str,
+    ) -> Verdict:  # fmt: skip
+        start, look = case
+        values = _ends(results[start.name, look], metric)
+        words = f"{metric}: {in_words(values.values())}"
+        outcomes = {seed: fits(value) for seed, value in values.items()}
+        return judge(f"{look.label}: {claim}", outcomes, measured=words, expected=expected)
+
+    return [
+        *(
+            verdict(
+                "from ||w|| = 10 no loss ever rises", (FAR, look), "monotone",
+                lambda x: x == 1, "1",
+            )
+            for look in (RELU, CLIPPED)
+        ),
+        verdict(
+            "from ||w|| = 10 some losses rise", (FAR, IDENTITY), "monotone",
+            lambda x: x < 0.95, "< 0.95",
+        ),
+        verdict(
+            "runs chatter to the end", (FAR, IDENTITY), "chattering",
+            lambda x: x > 0.02, "> 0.02",
+        ),
+        verdict(
+            "those that chatter have lost their filter", (FAR, IDENTITY), "chatter_length",
+            lambda x: 0 < x < 0.5, "0 to 0.5, of 10",
+        ),
+        verdict(
+            "their losses spike above the spurious minimum's", (FAR, IDENTITY),
+            "chatter_excess", lambda x: x > 3, "> 3 times",
+        ),
+        *(
+            verdict(
+                "beside a spurious minimum runs come to rest there", (BESIDE, look),
+                "at_spurious", lambda x: x > 0.9, "> 0.9",
+            )
+            for look in (RELU, CLIPPED)
+        ),
+        verdict(
+            "beside a spurious minimum most runs find no rest there", (BESIDE, IDENTITY),
+            "at_spurious", lambda x: x < 0.5, "< 0.5",
+        ),
+        *(
+            verdict(
+                "from ||w|| = 1 losses rise: the assumption on ||w|| is needed", (CLOSE, look),
+                "monotone", lambda x: x < 1, "< 1",
+            )
+            for look in LOOKS
+        ),
+        *(
+            verdict(
+                "with S* = 0 no run ends at a loss above 0", (BALANCED, look), "at_spurious",
+                lambda x: x == 0, "0",
+            )
+            for look in LOOKS
+        ),
+        _as_many(results),
+    ]  # fmt: skip
+
+
+def _as_many(results):
+    ends = {look: _ends(results["far", look], "at_global") for look in (IDENTITY, RELU)}
+    apart = {seed: ends[IDENTITY][seed] - ends[RELU][seed] for seed in ends[RELU]}
+    return judge(
+        "from ||w|| = 10 the identity reaches the global minimum as often as ReLU",
+        {seed: abs(value) < 0.1 for seed, value in apart.items()},
+        measured=f"difference of the shares: {in_words(apart.values())}",
+        expected="within 0.1",
+    )
