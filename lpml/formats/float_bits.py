@@ -46,6 +46,19 @@ def from_bits(pattern: jax.Array) -> jax.Array:
     return jax.lax.bitcast_convert_type(pattern, dtype)
 
 
+def opaque(x: jax.Array) -> jax.Array:
+    """The same float32 or float64, such that XLA joins no factor before it with one behind.
+
+    XLA makes one product of (x c) s where c and s are known or scalars, which rounds once in
+    place of twice: under jit a value could then fall on the other side of a threshold. It
+    does not look through integers, and the two operations here cost nothing in the end:
+    the code generator sees that they are the identity.
+    """
+    pattern = to_bits(x)
+    sign = jnp.iinfo(pattern.dtype).min
+    return from_bits((pattern & sign) | magnitude(pattern))
+
+
 def magnitude(pattern: jax.Array) -> jax.Array:
     """The pattern without its sign: order and equality of |x|, subnormals included."""
     return pattern & jnp.iinfo(pattern.dtype).max

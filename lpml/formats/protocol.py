@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Integer, UInt32
 
+from lpml.formats.float_bits import opaque
 from lpml.formats.gradients import attach_gradient, check_gradient
 from lpml.formats.rounding import check_mode, needed_bits
 
@@ -105,7 +106,7 @@ class Elementwise:
             the range), `"none"` (the true one: 0 almost everywhere).
         """
         check_gradient(gradient)
-        y = from_wide(self._round(*_prepared(x, mode, key, bits)), x.dtype)
+        y = from_wide(opaque(self._round(*_prepared(x, mode, key, bits))), x.dtype)
         if gradient != "clipped":
             return attach_gradient(x, y, gradient)
         low, high = self._range(x.dtype)
@@ -126,7 +127,7 @@ class Elementwise:
         self, codes: Integer[Array, "*shape"], dtype: jax.typing.DTypeLike = jnp.float32
     ) -> Float[Array, "*shape"]:
         """The values of codes, as floats of `dtype`."""
-        return from_wide(self._decode(codes, wide_dtype(dtype)), dtype)
+        return from_wide(opaque(self._decode(codes, wide_dtype(dtype))), dtype)
 
     @property
     def code_dtype(self) -> jnp.dtype:
@@ -168,4 +169,5 @@ def _without_excess(y, dtype):
 def _prepared(x, mode, key, bits):
     check_mode(mode)
     bits = needed_bits(mode, x.shape, key, bits)
-    return to_wide(jax.lax.stop_gradient(x)), mode, bits
+    # else the compiler may join a factor of the caller's with a scale of the format's
+    return opaque(to_wide(jax.lax.stop_gradient(x))), mode, bits

@@ -27,7 +27,7 @@ from lpml.formats.blocks import (
     negative_axis,
     spread,
 )
-from lpml.formats.float_bits import from_bits, to_bits
+from lpml.formats.float_bits import from_bits, opaque, to_bits
 from lpml.formats.gradients import attach_gradient, check_gradient
 from lpml.formats.protocol import from_wide, to_wide, wide_dtype
 from lpml.formats.rounding import check_mode, needed_bits
@@ -174,7 +174,7 @@ class Scaled:
         values = self.element.round(steps, mode, bits=words) * applied
         # The choice keeps compilers from fusing this product with a sum the caller takes next
         values = jnp.where(jnp.isnan(values), jnp.nan, values)
-        y = from_wide(values, x.dtype)
+        y = from_wide(opaque(values), x.dtype)
         if gradient != "clipped":
             return attach_gradient(x, y, gradient)
         return attach_gradient(x, y, gradient, inside=self._inside(steps))
@@ -213,7 +213,7 @@ class Scaled:
         codes = encoded.codes
         values = self.element.decode(codes, wide)
         values = values * spread(scales, codes.shape, self.block, encoded.axis)
-        return from_wide(jnp.where(jnp.isnan(values), jnp.nan, values), dtype)
+        return from_wide(opaque(jnp.where(jnp.isnan(values), jnp.nan, values)), dtype)
 
     def bits_per_element(self, shape: tuple[int, ...], axis: int = -1) -> float:
         """Storage in bits per number for an array of `shape`: codes, scales and outer."""
@@ -232,7 +232,7 @@ class Scaled:
     def _prepared(self, x, mode, key, bits, axis):
         check_mode(mode)
         words = needed_bits(mode, x.shape, key, bits)
-        wide = to_wide(jax.lax.stop_gradient(x))
+        wide = opaque(to_wide(jax.lax.stop_gradient(x)))  # as in `protocol`
         if x.ndim == 0 and self.block == "tensor":
             return -1, wide, words
         return negative_axis(axis, x.ndim), wide, words

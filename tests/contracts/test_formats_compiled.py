@@ -34,6 +34,20 @@ def test_a_chain_of_rounded_operations_is_the_same_under_jit(fmt, dtype):
     np.testing.assert_array_equal(jax.jit(functools.partial(chain, fmt))(x, y, z), eager)
 
 
+@every_format
+@pytest.mark.parametrize("mode", ["nearest", "zero"])
+def test_a_callers_constant_is_not_joined_with_a_scale_of_the_formats(fmt, mode):
+    """The compiler may make one product of two factors, if it sees both."""
+    x = jnp.asarray(spread(fmt, np.random.default_rng(1).uniform(-1, 1, 20_000)), jnp.float32)
+    x = x / 4
+
+    def chain(x):
+        twice = fmt.round(fmt.round(x, mode) * 1.7, mode)
+        return twice, fmt.decode(fmt.encode(x * 1.7, mode)) * 1.5
+
+    jax.tree.map(np.testing.assert_array_equal, jax.jit(chain)(x), chain(x))
+
+
 def test_sharded_arrays_are_rounded_alike():
     """On 4 devices, hash's random words included."""
     environment = os.environ | {

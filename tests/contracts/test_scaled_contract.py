@@ -93,6 +93,18 @@ def test_a_chain_of_rounded_operations_is_the_same_under_jit(fmt, dtype):
 
 
 @every_format
+@pytest.mark.parametrize("mode", ["nearest", "zero"])
+def test_a_callers_constant_is_not_joined_with_a_scale(fmt, mode):
+    x = numbers((64, 256))
+
+    def chain(x):
+        twice = fmt.round(fmt.round(x, mode) * 1.7, mode)
+        return twice, fmt.decode(fmt.encode(x * 1.7, mode)) * 1.5
+
+    jax.tree.map(np.testing.assert_array_equal, jax.jit(chain)(x), chain(x))
+
+
+@every_format
 def test_elements_are_values_times_the_scale(fmt):
     x = numbers()
     encoded = fmt.encode(x)
