@@ -2,7 +2,7 @@
 
 Figure 1 of Yin et al., Understanding straight-through estimator in training activation
 quantized neural nets, ICLR 2019, arXiv 1903.05662: the loss of a two-layer model with step
-activations after one step along the negative coarse gradient, by step size, for growing samples.
+activations after one step along the negative coarse gradient, by step and sample size.
 
     python launch.py --experiment=ste_landscape
 

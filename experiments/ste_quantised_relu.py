@@ -1,9 +1,9 @@
 """A quantised ReLU has a step size for each rounding rule; another rule's costs a third more.
 
-Figure 2 of Yin et al., Understanding straight-through estimator in training activation quantized
-neural nets, ICLR 2019, arXiv 1903.05662: staircases and the functions whose derivatives stand for
-theirs. The authors' code rounds up to the next level, with step sizes that are best if one
-rounds to the nearest level; those of HWGQ (Cai et al., CVPR 2017) belong to a third rule.
+Figure 2 of Yin et al., Understanding straight-through estimator in training activation
+quantized neural nets, ICLR 2019, arXiv 1903.05662: staircases and the functions whose
+derivatives stand for theirs. The authors' code rounds up to the next level, with step
+sizes that are best if one rounds to the nearest level; those of HWGQ (Cai et al., CVPR 2017) belong to a third rule.
 
     python launch.py --experiment=ste_quantised_relu
 
@@ -18,7 +18,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.curves import in_words
-from experiments.estimators import LOOKS
+from experiments.estimators import CLIPPED, LOOKS
 from lpml.runs import Point, Run, Verdict, judge
 
 CONFIG = "configs/ste_quantised_relu.py"
@@ -148,7 +148,10 @@ def _staircases(results: Results) -> Figure:
                 rise = np.concatenate([[0], np.cumsum(run.series(look.name)[1][1:])])
                 height = rise * (x[1] - x[0])
                 height -= np.interp(0, x, height)
-                axes.plot(x, height, color=look.color, linestyle=look.line, label=look.label)
+                axes.plot(
+                    x, height, color=look.color, linestyle=look.line, label=look.label,
+                    linewidth=1.4 if look is not CLIPPED else 2.4, zorder=3 if look is CLIPPED else 2,
+                )  # fmt: skip
             axes.plot(
                 x, run.series("output")[1], color="black", linewidth=2.2, label="quantised ReLU"
             )
@@ -208,7 +211,7 @@ def check(results: Results, size: str) -> list[Verdict]:
     """The table of step sizes, the samples, and the price of another rule's step."""
     del size
     costs = {bits: _costs(results.authors[bits]) for bits in AUTHORS}
-    apart = {seed: 0.0 for seed in SEEDS}
+    apart = dict.fromkeys(SEEDS, 0.0)
     for by_seed in results.errors.values():
         for seed, run in by_seed.items():
             apart[seed] = max(apart[seed], _sigmas(run))

@@ -1,16 +1,17 @@
 """With ReLU and clipped ReLU the loss never rises; the identity chatters at spurious minima.
 
-Theorem 1 of Yin et al., Understanding straight-through estimator in training activation quantized
-neural nets, ICLR 2019, arXiv 1903.05662: descent on the expected loss of a two-layer model with
+Theorem 1 of Yin et al., Understanding straight-through estimator in training activation
+quantized neural nets, ICLR 2019, arXiv 1903.05662: descent on the expected loss of a two-layer model with
 step activations, where a coarse gradient stands for that of the filter w.
 
     python launch.py --experiment=ste_two_layer
 
 200 random teachers for each of three seeds, exact expectations, rate 0.02. Expected: from
-||w|| = 10 ReLU and clipped ReLU descend for every teacher, the identity for about three in four;
-the other runs reach the neighbourhood of a spurious minimum, where w shrinks and is thrown to and
-fro across 0. That ||w|| stays away from 0 is an assumption of the theorem: from ||w|| = 1 it does
-not, and the loss jumps with every estimator. As many runs reach the global minimum with each.
+||w|| = 10 ReLU and clipped ReLU descend for every teacher, the identity for about three in
+four; the other runs come near a spurious minimum, where w shrinks and is thrown to and fro
+across 0. That ||w|| stays away from 0 is an assumption of the theorem: from ||w|| = 1 it does
+not, and the loss jumps with every estimator. As many runs reach the global minimum with the
+identity as with ReLU.
 """
 
 from collections.abc import Callable
@@ -39,11 +40,11 @@ FAR = Start("far", "anywhere, ||w|| = 10", {})
 CLOSE = Start("close", "anywhere, ||w|| = 1", {"length": 1.0})
 BALANCED = Start("balanced", "||w|| = 10, teachers with S* = 0", {"balanced": True})
 BESIDE = Start(
-    "beside",
-    "0.1 from a spurious minimum, ||w|| = 1",
-    {"length": 1.0, "distance": 0.1, "steps": 4000, "lines": 400},
+    "beside", "0.1 from a spurious minimum, ||w|| = 1", {"length": 1.0, "distance": 0.1}
 )
 STARTS = (FAR, CLOSE, BALANCED, BESIDE)
+# The beginning of the last one, step by step.
+FIRST = Start("first", BESIDE.title, {**BESIDE.settings, "steps": 2000, "lines": 500})
 ENDINGS = {
     # hatches tell them apart in grey
     "at_global": ("global minimum", "#009E73", ""),
@@ -68,7 +69,7 @@ def runs(size: str) -> list[Point]:
                 "seed": seed,
             },
         )
-        for start in STARTS
+        for start in (*STARTS, FIRST)
         for look in LOOKS
         for seed in SEEDS
     ]
@@ -122,8 +123,8 @@ def _beside(results: Results) -> Figure:
     for look in LOOKS:
         style = {"color": look.color, "linestyle": look.line}
         for metric, axes in (("worst_excess", losses), ("length", lengths)):
-            by_seed = [run.series(metric)[1] for run in results["beside", look].values()]
-            run = next(iter(results["beside", look].values()))
+            by_seed = [run.series(metric)[1] for run in results["first", look].values()]
+            run = next(iter(results["first", look].values()))
             values = np.stack(by_seed)
             steps = run.series(metric)[0] * _steps_per_line(run)
             axes.plot(steps, values.mean(0), label=look.label, linewidth=1.8, **style)
@@ -157,7 +158,6 @@ def _mean(by_seed: dict[int, Run], metric: str) -> float:
 
 def check(results: Results, size: str) -> list[Verdict]:
     """Descent, endings, and what the assumptions of the theorem are worth."""
-    del size
 
     def verdict(
         claim: str, case: tuple[Start, Look], metric: str,
@@ -213,16 +213,18 @@ def check(results: Results, size: str) -> list[Verdict]:
         ),
         *(
             verdict(
-                "with S* = 0 no run ends at a loss above 0", (BALANCED, look), "at_spurious",
-                lambda x: x == 0, "0",
+                "with S* = 0 every run ends at a loss of 0", (BALANCED, look), "at_global",
+                lambda x: x == 1, "1",
             )
-            for look in LOOKS
+            for look in (IDENTITY, RELU)
         ),
-        _as_many(results),
+        # of 30 teachers shares are too uncertain to compare, and some are not there yet
+        *([] if size == "tiny" else [_as_many(results)]),
     ]  # fmt: skip
 
 
 def _as_many(results):
+    """Shares of 200 teachers: the difference has a standard error of 0.03 to 0.045."""
     ends = {look: _ends(results["far", look], "at_global") for look in (IDENTITY, RELU)}
     apart = {seed: ends[IDENTITY][seed] - ends[RELU][seed] for seed in ends[RELU]}
     return judge(
