@@ -181,16 +181,18 @@ def _by_step(results: Results) -> Figure:
         for rule in RULES:
             run = results.errors[rule, bits][SEEDS[0]]
             steps, errors = run.series("alpha")[1], run.series("mse")[1]
-            wide = rule is CEIL  # at 1 bit the second rule's curve lies upon it
+            wide = rule is CEIL and bits == 1  # where the second rule's curve lies upon it
             style = {"color": rule.color, "linestyle": rule.line}
             axes.plot(steps, errors, label=rule.label, linewidth=4 if wide else 1.6, **style)
             final = run.final or {}
             best = final["best_alpha"], final["best_mse"]
             axes.plot(*best, rule.marker, color=rule.color, mec="black", ms=11 if wide else 7)
-            axes.annotate(
-                f"{best[0]:.4f}", best, (0, -17), textcoords="offset points", ha="center",
-                fontsize=8, bbox={"pad": 0.5, "fc": "white", "ec": "none", "alpha": 0.8},
-            )  # fmt: skip
+            place = {CEIL: (0, 11), POSITIVE: (26, -3), NEAREST: (0, -17)}[rule]
+            if rule is not POSITIVE or bits > 1:
+                axes.annotate(
+                    f"{best[0]:.4f}", best, place, textcoords="offset points", ha="center",
+                    fontsize=8,
+                )  # fmt: skip
         theirs = (results.authors[bits][SEEDS[0]].final or {})["mse"]
         axes.plot(
             AUTHORS[bits], theirs, "X", color="black", ms=9, linestyle="none",

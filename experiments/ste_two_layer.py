@@ -11,7 +11,8 @@ model with step activations, where a coarse gradient stands for that of the filt
 four; the other runs come near a spurious minimum, where w shrinks and is thrown to and fro
 across 0. That ||w|| stays away from 0 is an assumption of the theorem: from ||w|| = 1 it does
 not, and the loss jumps with every estimator. As many runs reach the global minimum with the
-identity as with ReLU.
+identity as with ReLU. In the second picture teacher 2 has an S* near 0: there
+the identity takes longer to lose the filter than the picture shows.
 """
 
 from collections.abc import Callable
