@@ -66,11 +66,15 @@ def load(finished: dict[str, Run]) -> Results:
     found: Results = {}
     for run in finished.values():
         assert run.final is not None
-        names = ("rate", "sample_loss", "population_loss")
-        curves = [run.series(name)[1] for name in names]
-        ends = [run.final[name] for name in ("climb", "rising_share", "fall")]
         by_seed = found.setdefault(run.config["measurement"]["samples"], {})
-        by_seed[run.config["seed"]] = Line(*curves, *ends)
+        by_seed[run.config["seed"]] = Line(
+            run.series("rate")[1],
+            run.series("sample_loss")[1],
+            run.series("population_loss")[1],
+            climb=run.final["climb"],
+            rising_share=run.final["rising_share"],
+            fall=run.final["fall"],
+        )
     return found
 
 
