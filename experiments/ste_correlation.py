@@ -3,7 +3,7 @@
 After Yin et al., Understanding straight-through estimator in training activation quantized
 neural nets, ICLR 2019, arXiv 1903.05662, lemmas 5, 8 and 9: inner products of the expected
 coarse gradient E g with the true one, and the ratio ||E g||^2 / (||df/dv||^2 + <E g, df/dw>)
-that must stay bounded for descent, on straight lines into spurious minima of three random teachers.
+that must stay bounded for descent, on straight lines into spurious minima of three teachers.
 
     python launch.py --experiment=ste_correlation
 

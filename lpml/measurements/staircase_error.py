@@ -6,7 +6,7 @@ import numpy as np
 
 from lpml import theory
 from lpml.measurements.measurement import Lines, Measurement
-from lpml.measurements.teachers import check_float64, check_positive
+from lpml.measurements.teachers import check_at_least, check_float64, check_positive
 
 
 def staircase_error(
@@ -31,7 +31,9 @@ def staircase_error(
         `precision = "float64"`.
     """
     theory.thresholds(bits, rounding)  # refuses what it does not know
-    check_positive(lowest=lowest, points=points, samples=samples - 1)
+    check_positive(lowest=lowest)
+    check_at_least(1, points=points)
+    check_at_least(2, samples=samples)
     if highest < lowest:
         raise ValueError(f"highest = {highest} must not be below lowest = {lowest}")
     check_float64()
@@ -52,7 +54,8 @@ def staircase_error(
         least = theory.quantisation_error(best, bits=bits, rounding=rounding)
         known = {"best_mse": float(least), "best_alpha": float(best)}
         for alpha in np.linspace(lowest, highest, points):
-            yield {**known, **{key: float(v) for key, v in measured(alpha, x).items()}}
+            found = {**known, **measured(alpha, x)}
+            yield {key: float(found[key]) for key in metrics}
 
     metrics = ("best_mse", "best_alpha", "alpha", "mse", "sampled_mse", "standard_error")
     return Measurement(lines, points, metrics)
@@ -78,7 +81,7 @@ def staircase_curve(
       ValueError: an unknown rule, or a number out of range.
     """
     theory.thresholds(bits, rounding)
-    check_positive(points=points - 1)
+    check_at_least(2, points=points)
     if not lowest < highest:
         raise ValueError(f"lowest = {lowest} and highest = {highest} must ascend")
     metrics = ("alpha", "input", "output", "identity", "relu", "clipped_relu")

@@ -30,6 +30,13 @@ def check_positive(**settings: float) -> None:
             raise ValueError(f"{name} = {value} must be positive")
 
 
+def check_at_least(least: int, **settings: int) -> None:
+    """ValueError for a number below `least`."""
+    for name, value in settings.items():
+        if value < least:
+            raise ValueError(f"{name} = {value} must be at least {least}")
+
+
 def drawn_teachers(
     count: int, hidden: int, inputs: int, *, random: np.random.Generator, balanced: bool = False
 ) -> TwoLayer:

@@ -10,7 +10,7 @@ from lpml.theory.estimators import PEAK
 from lpml.theory.two_layer import TwoLayer
 
 
-def best_v(theta: jax.Array, teacher: TwoLayer) -> jax.Array:
+def best_v(theta: float | jax.Array, teacher: TwoLayer) -> jax.Array:
     """The v (m,) that makes the loss least at a given angle.
 
     v = (I + 11^T)^-1 (c I + 11^T) v* = c v* + (1 - c) S*/(m + 1), with c = 1 - 2 theta/pi.
@@ -20,7 +20,7 @@ def best_v(theta: jax.Array, teacher: TwoLayer) -> jax.Array:
     return (1 - turned) * teacher.v + turned * total / (teacher.v.size + 1)
 
 
-def profile(theta: jax.Array, teacher: TwoLayer) -> jax.Array:
+def profile(theta: float | jax.Array, teacher: TwoLayer) -> jax.Array:
     """The loss with that v: ((1 - c^2) ||v*||^2 + (1 - c)^2 S*^2 / (m + 1)) / 8."""
     turned = 2 * theta / jnp.pi
     square, total = jnp.sum(teacher.v**2), jnp.sum(teacher.v)
@@ -57,7 +57,7 @@ def _share(teacher):
     return jnp.sum(teacher.v) ** 2 / ((teacher.v.size + 1) * square)
 
 
-def at_angle(theta: jax.Array, teacher: TwoLayer, side: jax.Array) -> TwoLayer:
+def at_angle(theta: float | jax.Array, teacher: TwoLayer, side: jax.Array) -> TwoLayer:
     """The student with `best_v` and a w of length 1 at an angle to w*, towards `side` (n,).
 
     Args:

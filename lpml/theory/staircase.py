@@ -10,6 +10,8 @@ level ends and the next begins is the rounding rule:
 The best alpha differs from rule to rule: a table of alphas says nothing without its rule.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax.scipy.stats import norm as normal
@@ -41,6 +43,7 @@ def staircase(x: jax.Array, alpha: jax.Array, *, bits: int, rounding: str) -> ja
     return alpha * jnp.sum(x[..., None] > begins, axis=-1)
 
 
+@functools.partial(jax.jit, static_argnames=("bits", "rounding"))
 def quantisation_error(alpha: jax.Array, *, bits: int, rounding: str) -> jax.Array:
     """E[(staircase(x) - x)^2 | x > 0] for normal x, exactly; alpha > 0, any shape.
 
@@ -64,6 +67,7 @@ def _with_end(values):
     return jnp.concatenate([values, jnp.zeros_like(values[..., :1])], axis=-1)
 
 
+@functools.partial(jax.jit, static_argnames=("bits", "rounding"))
 def best_alpha(bits: int, rounding: str) -> jax.Array:
     """The alpha with the least `quantisation_error`, to the last few digits under x64.
 
