@@ -61,7 +61,7 @@ def loss(depth, bits, estimator, steps, seed=0):
 
 
 def test_the_identity_hardly_trains_two_bits_and_clipping_trains_them_best():
-    """Measured: 0.86, 0.27 and 0.16 after 400 steps."""
+    """Measured: losses of 0.81, 0.21 and 0.11 after 400 steps."""
     identity, relu, clipped = (
         loss(3, 2, estimator, 400) for estimator in ("identity", "relu", "clipped_relu")
     )
@@ -69,32 +69,31 @@ def test_the_identity_hardly_trains_two_bits_and_clipping_trains_them_best():
     assert clipped < 0.85 * relu
 
 
-# Least ratio of the losses of identity and ReLU, and the range of that of clipped and ReLU.
-# Measured with seeds 0 to 2: FILL
-ORDER = {
-    (1, 2): (1.9, (0.6, 1.0)),
-    (1, 4): (3.5, (0.85, 1.1)),
-    (3, 2): (5, (0.1, 0.6)),
-    (3, 4): (50, (0.5, 2.0)),
-}
+# Least ratio of the losses of identity and ReLU, by depth and bits. Measured, means of seeds
+# 0 to 2 of identity, ReLU, clipped: 0.861 0.395 0.326; 0.741 0.165 0.162; 0.790 0.096 0.033;
+# 0.597 0.0036 0.0019.
+ORDER = {(1, 2): 1.9, (1, 4): 3.5, (3, 2): 5, (3, 4): 50}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("depth", "bits"), ORDER)
 def test_the_order_of_estimators_in_shallow_and_deeper_networks(depth, bits):
-    means = {
-        estimator: np.mean([loss(depth, bits, estimator, 1200, seed) for seed in range(3)])
+    identity, relu, clipped = (
+        np.mean([loss(depth, bits, estimator, 1200, seed) for seed in range(3)])
         for estimator in ("identity", "relu", "clipped_relu")
-    }
-    least, (low, high) = ORDER[depth, bits]
-    assert means["identity"] > least * means["relu"]
-    assert low < means["clipped_relu"] / means["relu"] < high
+    )
+    assert identity > ORDER[depth, bits] * relu
+    if bits == 2:
+        assert clipped < 0.95 * relu
+    else:  # so many levels reach so far that clipping hardly matters
+        assert abs(clipped - relu) < 0.01
 
 
 @pytest.mark.slow
 def test_wrong_estimators_leave_the_minimum_that_a_right_one_has_found():
     """Measured: from 0.029 to 0.80 (identity), 0.081 (ReLU) and 0.026 (clipped)."""
     found, minimum = training(3, 2, "clipped_relu", 1200)(jax.random.key(0))
+    found = float(found)
     after = {
         estimator: float(training(3, 2, estimator, 300)(jax.random.key(5), minimum)[0])
         for estimator in ("identity", "relu", "clipped_relu")
