@@ -114,7 +114,10 @@ def _plotted(path: str, names: Sequence[str], *, table_too: bool) -> str:
         draw,  # matplotlib: half a second that others need not wait
     )
 
-    draw(formats, path)
+    try:
+        draw(formats, path)
+    except OSError as error:
+        raise _Usage(f"{path!r} cannot be written: {error.strerror or error}") from error
     return f"wrote {path}"
 
 

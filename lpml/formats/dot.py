@@ -75,6 +75,9 @@ def dot_general(
     """
     fa = by_name(fa) if isinstance(fa, str) else fa
     fb = by_name(fb) if isinstance(fb, str) else fa if fb is None else fb
+    for name, fmt in (("fa", fa), ("fb", fb)):
+        if not hasattr(fmt, "round"):
+            raise ValueError(f"{name} = {fmt!r} must be a number format, or the name of one")
     into = by_name(into) if isinstance(into, str) else into
     mode = MODES.get(dot)
     if mode is None:
@@ -132,7 +135,13 @@ def _exact(x, y, fa, fb, into):
     return exact_matmul(fa.round(x), fb.round(y), into=into, significand=longest)
 
 
-def _integer(x, y, fa, fb, _):
+def _integer(x, y, fa, fb, into):
+    # integers have no NaN: it must not become a number on the way
+    lost = jnp.isnan(x).any(1)[:, None] | jnp.isnan(y).any(0)
+    return jnp.where(lost, jnp.nan, _integer_product(x, y, fa, fb, into))
+
+
+def _integer_product(x, y, fa, fb, _):
     if isinstance(fa, Scaled):
         return vsq_matmul(fa.encode(x, axis=-1), fb.encode(y, axis=-2), fa, fb)
     most = x.shape[1] * 2 ** (fa.static_bits + fb.static_bits - 2)

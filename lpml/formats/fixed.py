@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lpml.formats.float_bits import magnitude, to_bits
-from lpml.formats.protocol import Elementwise
+from lpml.formats.protocol import Elementwise, check_width
 from lpml.formats.rounding import round_to_integer
 
 MAX_BITS = 32
@@ -34,6 +34,9 @@ class Fixed(Elementwise):
     bits: int | jax.Array = 8
 
     def __post_init__(self):
+        check_width("bits", self.bits)
+        if isinstance(self.scale, (int, float)) and not self.scale >= 0:
+            raise ValueError(f"scale = {self.scale} must be a number of at least 0")
         bits = self.static_bits
         if bits is not None and not 2 <= bits <= MAX_BITS:
             raise ValueError(f"bits = {bits} is outside of 2 to {MAX_BITS}")

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lpml.formats.float_bits import from_bits, layout_of, magnitude, power_of_two, to_bits
-from lpml.formats.protocol import Elementwise
+from lpml.formats.protocol import Elementwise, check_width
 from lpml.formats.rounding import round_magnitude, round_pattern
 
 SPECIALS = ("ieee", "fn", "finite")
@@ -47,6 +47,8 @@ class Minifloat(Elementwise):
         if self.special not in SPECIALS:
             known = ", ".join(SPECIALS)
             raise ValueError(f"special {self.special!r} does not exist; choose from {known}")
+        check_width("exponent_bits", self.exponent_bits)
+        check_width("mantissa_bits", self.mantissa_bits)
         wide, fine = _known(self.exponent_bits), _known(self.mantissa_bits)
         if wide is not None and not 1 <= wide <= MOST_EXPONENT_BITS:
             raise ValueError(f"exponent_bits = {wide} is outside of 1 to {MOST_EXPONENT_BITS}")

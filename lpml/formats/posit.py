@@ -11,7 +11,7 @@ import numpy as np
 
 from lpml.formats import posit_bits
 from lpml.formats.float_bits import from_bits, layout_of, magnitude, power_of_two, to_bits
-from lpml.formats.protocol import Elementwise
+from lpml.formats.protocol import Elementwise, check_width
 
 MIN_BITS, MAX_BITS = 3, 32
 MOST_EXPONENT_BITS = 4
@@ -54,6 +54,8 @@ class Posit(Elementwise):
     saturate: bool = dataclasses.field(default=True, kw_only=True, metadata={"static": True})
 
     def __post_init__(self):
+        check_width("bits", self.bits)
+        check_width("es", self.es)
         bits, es = self.static_bits, _static(self.es)
         if bits is not None and not MIN_BITS <= bits <= MAX_BITS:
             raise ValueError(f"bits = {bits} is outside of {MIN_BITS} to {MAX_BITS}")

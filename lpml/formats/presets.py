@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from lpml.formats.block_scales import POWERS
 from lpml.formats.integers import Symmetric
 from lpml.formats.minifloat import E2M1, E2M3, E4M3FN, Minifloat
 from lpml.formats.scaled import Scaled
@@ -71,4 +72,6 @@ def tensor_scaled(element: Any) -> Scaled:
 
 
 def _microscaled(element, rule, options):
+    if rule not in POWERS:
+        raise ValueError(f"rule {rule!r} makes no MX format; choose from {', '.join(POWERS)}")
     return Scaled(element, options.pop("block", 32), rule, **options)

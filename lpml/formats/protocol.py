@@ -93,9 +93,9 @@ class Elementwise:
         """The value of the format that `x` is rounded to, in the dtype of `x`.
 
         Args:
-          x: float32, or float64 (rounded once, from all of its bits). bfloat16 and float16
-            are computed in float32 and cast back, which is exact unless the format's values
-            have more bits than they. NaN stays NaN, also where the format has none.
+          x: float32, or under x64 float64 (rounded once, from all of its bits). bfloat16 and
+            float16 are computed in float32 and cast back, which is exact unless the format's
+            values have more bits than they. NaN stays NaN, also where the format has none.
           mode: `"nearest"` (ties to the even code), `"stochastic"` (up with the probability
             that makes the expectation x), `"zero"` (towards zero), `"away"` (away from zero
             unless x is a value), `"odd"` (to the odd code unless x is a value), `"half_up"`
@@ -142,6 +142,12 @@ class Elementwise:
     _range: Any
 
 
+def check_width(name: str, value: Any) -> None:
+    """Raises ValueError for what is no whole number: those may be traced, other things not."""
+    if isinstance(value, (bool, float, str)):
+        raise ValueError(f"{name} = {value!r} must be a whole number")
+
+
 def wide_dtype(dtype: jax.typing.DTypeLike) -> jnp.dtype:
     """The dtype that values of `dtype` are computed in: float64 for itself, else float32."""
     dtype = jnp.dtype(dtype)
@@ -166,8 +172,17 @@ def _without_excess(y, dtype):
     return jax.lax.reduce_precision(y, kind.nexp, kind.nmant)
 
 
+def check_floats(x: Any) -> None:
+    """Raises ValueError unless `x` is an array of real floats."""
+    kind = getattr(x, "dtype", None)
+    if kind is None or not jnp.issubdtype(kind, jnp.floating):
+        found = type(x).__name__ if kind is None else f"of {kind}"
+        raise ValueError(f"formats round arrays of floats, and this is {found}")
+
+
 def _prepared(x, mode, key, bits):
     check_mode(mode)
+    check_floats(x)
     bits = needed_bits(mode, x.shape, key, bits)
     # else the compiler may join a factor of the caller's with a scale of the format's
     return opaque(to_wide(jax.lax.stop_gradient(x))), mode, bits

@@ -29,7 +29,7 @@ from lpml.formats.blocks import (
 )
 from lpml.formats.float_bits import from_bits, opaque, to_bits
 from lpml.formats.gradients import attach_gradient, check_gradient
-from lpml.formats.protocol import from_wide, to_wide, wide_dtype
+from lpml.formats.protocol import check_floats, from_wide, to_wide, wide_dtype
 from lpml.formats.rounding import check_mode, needed_bits
 
 OUTER = (None, "row", "tensor")
@@ -95,6 +95,10 @@ class Scaled:
     ragged: str = _static("refuse")
 
     def __post_init__(self):
+        if isinstance(self.element, (str, Scaled)):
+            raise ValueError(
+                f"element = {self.element!r} must be a format of single numbers, such as E2M1"
+            )
         _check_among("rule", self.rule, RULES)
         _check_among("outer", self.outer, OUTER)
         _check_among("order", self.order, ORDERS)
@@ -231,6 +235,7 @@ class Scaled:
 
     def _prepared(self, x, mode, key, bits, axis):
         check_mode(mode)
+        check_floats(x)
         words = needed_bits(mode, x.shape, key, bits)
         wide = opaque(to_wide(jax.lax.stop_gradient(x)))  # as in `protocol`
         if x.ndim == 0 and self.block == "tensor":

@@ -37,6 +37,8 @@ class Table(Elementwise):
     points: Any
 
     def __post_init__(self):
+        if isinstance(self.points, (int, float, str)):
+            raise ValueError(f"points = {self.points!r} must be a list of numbers")
         if isinstance(self.points, (list, tuple, np.ndarray)):
             object.__setattr__(self, "points", _checked(np.asarray(self.points, np.float64)))
 

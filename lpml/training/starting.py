@@ -33,6 +33,13 @@ def started_from(folder: str, carry: Carry) -> Carry:
       ConfigError: the folder holds no finished run.
       CheckpointMismatch: its network is another one; names the first leaf that differs.
     """
+    if os.path.exists(os.path.join(folder, "DONE")) and not os.path.exists(
+        os.path.join(folder, "checkpoints")
+    ):
+        raise ConfigError(
+            f"config.train.start_from: {folder} is a measurement, which has no network; name a "
+            "training"
+        )
     if not os.path.exists(os.path.join(folder, "DONE")):
         raise ConfigError(
             f"config.train.start_from: {folder} holds no finished run; run that one first"

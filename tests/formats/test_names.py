@@ -58,3 +58,21 @@ def test_an_unknown_name_is_refused_with_the_list():
         by_name("int64")
     with pytest.raises(ValueError, match="'uint4' does not exist"):
         by_name("uint4")
+
+
+WRONG = [
+    (lambda: formats.Posit(8, True), "es = True must be a whole number"),
+    (lambda: Fixed(-1.0, 8), "scale = -1.0 must be a number of at least 0"),
+    (lambda: Fixed(float("nan"), 8), "scale = nan"),
+    (lambda: formats.Table(3.0), "points = 3.0 must be a list of numbers"),
+    (lambda: formats.Scaled("e2m1", 16), "element = 'e2m1' must be a format of single numbers"),
+    (lambda: formats.Scaled(formats.VSQ(), 16), "must be a format of single numbers"),
+    (lambda: formats.MXFP8(rule="absmax"), "rule 'absmax' makes no MX format"),
+]
+
+
+@pytest.mark.parametrize(("make", "words"), WRONG)
+def test_what_makes_no_format_is_refused_in_a_sentence(make, words):
+    with pytest.raises(ValueError, match=words) as caught:
+        make()
+    assert "\n" not in str(caught.value)

@@ -112,3 +112,11 @@ def test_what_does_not_fit_is_refused():
     wide = formats.VSQ(12, 16, 12)
     with pytest.raises(ValueError, match="fewer bits"):
         formats.vsq_matmul(wide.encode(a), wide.encode(b, axis=0), wide, wide)
+
+
+@pytest.mark.parametrize("name", ["vsq4", "fixed8"])
+def test_nan_is_no_number_after_an_integer_product(name):
+    a = jnp.ones((2, 16)).at[1, 3].set(jnp.nan)
+    found = formats.dot_general(a, jnp.ones((16, 3)), name, dot="integer")
+    assert np.isfinite(found[0]).all()
+    assert np.isnan(found[1]).all()
