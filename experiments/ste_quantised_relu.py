@@ -199,7 +199,7 @@ def _by_step(results: Results) -> Figure:
             label="the authors' step, rounded up",
         )  # fmt: skip
         least = (results.errors[NEAREST, bits][SEEDS[0]].final or {})["best_mse"]
-        axes.set(yscale="log", ylim=(0.75 * least, None), xlabel="step size")
+        axes.set(yscale="log", ylim=(0.6 * least, None), xlabel="step size")
         axes.set(title=f"{bits} bit{'s' * (bits > 1)}")
         axes.grid(True, color="0.92", which="both")
     figure.axes[0].set_ylabel("mean squared error on x > 0")
