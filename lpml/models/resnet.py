@@ -55,8 +55,8 @@ class ResNet(nn.Module):
             for block in range((self.depth - 2) // (2 * STAGES)):
                 strides = 2 if stage and not block else 1
                 inside = quantised.relu(conv(x, channels, strides), self.activation)
-                sum_ = conv(inside, channels) + _shortcut(x, channels, strides)
-                x = quantised.relu(sum_, self.activation)
+                joined = conv(inside, channels) + _shortcut(x, channels, strides)
+                x = quantised.relu(joined, self.activation)
         x = jnp.mean(x, (1, 2))
         return quantised.Dense(self.outputs, param_dtype=self.dtype, roles=next(roles))(x)
 
