@@ -7,6 +7,7 @@ mini-batches of an epoch (`train.objective = "batch"`), `test_*` are measured af
 
     python launch.py --config=configs/lenet.py
     python launch.py --config=configs/lenet.py:halp --config.optim.bits=4
+    python launch.py --config=configs/lenet.py --config.model.quant.weights=vsq4
     python launch.py --config=configs/lenet.py --sweep        (bits of HALP against sgd)
     python launch.py --config=configs/lenet.py:paper --config.data.dir=DATA   (DATA/mnist)
 
@@ -42,6 +43,7 @@ def get_config(variant=""):
     config.data.seed = 0
     config.data.dir = placeholder(str)
     config.model = dict(name="lenet5", widths=(6, 16, 120, 84), l2=0.0)
+    config.model.quant = dict.fromkeys(("weights", "activations", "gradients"), "none")
     config.optim = optimizer(
         method, learning_rate=0.1, inner_steps=epoch, radius=1.0, mu=0.3, scale="leaf"
     )

@@ -56,6 +56,16 @@ def test_classification_is_that_of_scikit_learn_standardised():
     np.testing.assert_allclose(np.corrcoef(got.train["x"].T), np.corrcoef(x.T), atol=1e-9)
 
 
+def test_enlarged_digits_are_squares_of_pixels():
+    small = data.digits(train_samples=5, flat=False).train["x"]
+    large = data.digits(train_samples=5, flat=False, enlarge=4).train["x"]
+    assert large.shape == (5, 32, 32, 1)
+    np.testing.assert_array_equal(large, np.kron(small, np.ones((1, 4, 4, 1), np.float32)))
+    for wrong in (dict(enlarge=2), dict(enlarge=0, flat=False)):
+        with pytest.raises(ValueError, match="enlarge is"):
+            data.digits(**wrong)
+
+
 def test_digits_are_a_seeded_split_of_all():
     pixels, labels = load_digits(return_X_y=True)
     got = data.digits(seed=3)
