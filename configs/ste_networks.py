@@ -11,11 +11,11 @@ same network with ReLUs, the start of the quantised one: `--config.train.start_f
     python launch.py --config=configs/ste_networks.py --sweep   (bits and estimators of LeNet-5)
     python launch.py --config=configs/ste_networks.py:resnet20,paper --config.data.dir=DATA
 
-Expected: on digits, from a float start, a thin ResNet-20 with 2 bits gets 94 % of the test digits
-right through clipped ReLU, 92 % through the identity and 90 % through ReLU (one seed). Takes
-30 s on two CPU cores. Variants: a size and a network (lenet5, resnet20, vgg11, each also
-`_float`). At sizes tiny and default thin networks learn digits (for vgg11 enlarged to the 32 x 32
-pixels that it needs); paper is MNIST for LeNet-5, else CIFAR-10, with the paper's schedules.
+Expected: on digits, from a float start, a thin ResNet-20 with 2 bits gets 94 % of the test
+digits right through clipped ReLU, 92 % through the identity, 90 % through ReLU (one seed).
+Takes 30 s on two CPU cores. Variants: a size and a network (lenet5, resnet20, vgg11, each also
+`_float`). At sizes tiny and default thin networks learn digits (for vgg11 enlarged to 32 x 32
+pixels, which it needs); paper is MNIST for LeNet-5, else CIFAR-10, with the paper's schedules.
 """
 
 from ml_collections import ConfigDict
