@@ -43,13 +43,13 @@ class Cut(NamedTuple):
 def cut(v: Int[Array, "*shape"], widths: Widths, *, fraction: int) -> Cut:
     """The bits of `v` beyond the end of a posit, and its last bit."""
     bits, es = widths.of(v.dtype)
+    negative = v >> (8 * v.dtype.itemsize - 1)  # -1 or 0
     regime = v >> (es + fraction)
-    run = jnp.where(regime >= 0, regime + 2, 1 - regime)  # the closing bit included
+    run = (regime ^ negative) + 2  # regime + 2 or 1 - regime: the closing bit included
     drop = jnp.clip(run + (fraction + 1 + es) - bits, 0, fraction + es)
-    last = jnp.left_shift(jnp.ones((), v.dtype), drop)
     # without exponent bits the last bit is the one that closes the regime
-    odd = jnp.where(run >= bits - 1, regime < 0, (v & last) != 0)
-    return Cut(last - 1, odd.astype(v.dtype))
+    odd = jnp.where(run >= bits - 1, -negative, (v >> drop) & 1)
+    return Cut(jnp.left_shift(jnp.ones((), v.dtype), drop) - 1, odd)
 
 
 def round_log(
