@@ -10,6 +10,7 @@ same network with ReLUs, the start of the quantised one: `--config.train.start_f
     python launch.py --config=configs/ste_networks.py:resnet20 --config.model.activation.bits=4
     python launch.py --config=configs/ste_networks.py --sweep   (bits and estimators of LeNet-5)
     python launch.py --config=configs/ste_networks.py:resnet20,paper --config.data.dir=DATA
+    python launch.py --experiment=ste_table1                    (all of them, the table)
 
 Expected: on digits, from a float start, a thin ResNet-20 with 2 bits gets 94 % of the test
 digits right through clipped ReLU, 92 % through the identity, 90 % through ReLU (one seed).

@@ -111,7 +111,9 @@ def test_has_the_three_sizes_and_refuses_others_in_a_sentence(name):
 
 
 def in_few_bits(config):
-    return config["optim"].get("bits") is not None or "quant" in config["model"]
+    model = config["model"]
+    staircase = isinstance(model.get("activation"), dict)
+    return config["optim"].get("bits") is not None or "quant" in model or staircase
 
 
 @every_config

@@ -162,8 +162,8 @@ def _refuse_none(config, overrides):
 
 def carry_shapes(config: dict[str, Any]) -> Carry:
     """The carry of a run as shapes; traced once for all configs that differ in no shape."""
-    floats = {k: 1.0 for k, v in traceable(config).items() if isinstance(v, float)}
-    # the seed and a rate change no shape
+    # the seed and a rate change no shape; half is in the range of rates and decays alike
+    floats = {k: 0.5 for k, v in traceable(config).items() if isinstance(v, float)}
     like = {**config, "seed": 0, "optim": {**config["optim"], **floats}}
     return _carry_shapes(json.dumps(like), config["precision"])
 

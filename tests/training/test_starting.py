@@ -133,3 +133,15 @@ def test_points_in_a_circle_are_refused(starting, tmp_path):
               Point("b", starting, {"train.start_from": "a"})]  # fmt: skip
     with pytest.raises(ConfigError, match="a, b start from each other in a circle"):
         run_points(points, str(tmp_path / "runs"))
+
+
+def test_a_decay_below_one_is_no_obstacle_to_a_sweep(tmp_path):
+    path = tmp_path / "decays.py"
+    point = {**POINT, "optim": dict(name="momentum", learning_rate=0.01, momentum=0.9)}
+    path.write_text(
+        "from ml_collections import ConfigDict\n"
+        f"def get_config(variant=''):\n    return ConfigDict({point!r})\n"
+    )
+    points = [Point("a", str(path)), Point("b", str(path), {"optim.momentum": 0.5})]
+    outcomes = run_points(points, str(tmp_path / "runs"))
+    assert [outcome.failure for outcome in outcomes] == [None, None]

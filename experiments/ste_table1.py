@@ -1,0 +1,159 @@
+"""In deep networks of few bits only clipped ReLU trains well; the identity never does.
+
+Table 1 of Yin et al., Understanding straight-through estimator in training activation quantized
+neural nets, ICLR 2019, arXiv 1903.05662: training loss and validation accuracy by network, bits
+of the activations and estimator, every network started from its float form.
+
+    python launch.py --experiment=ste_table1
+    python launch.py --experiment=ste_table1 --size=paper   (MNIST, CIFAR-10; a GPU)
+
+The paper's validation accuracies, identity / ReLU / clipped ReLU: LeNet-5 98.49 / 99.24 / 99.23
+with 2 bits and 98.98 / 99.32 / 99.24 with 4; ResNet-20 46.52 / 48.05 / 88.39 and 54.16 / 86.59
+/ 91.24. The default size has thin networks on digits, so of the table only the order of the
+training losses is claimed there.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments.estimators import CLIPPED, IDENTITY, LOOKS, RELU, Look
+from experiments.style import log_axes
+from lpml.runs import Point, Run, Verdict, judge_mean
+
+CONFIG = "configs/ste_networks.py"
+NAMES = {"lenet5": "LeNet-5", "resnet20": "ResNet-20", "vgg11": "VGG-11"}
+NETWORKS = {
+    "tiny": ("lenet5",),
+    "default": ("lenet5", "resnet20"),
+    "paper": ("lenet5", "resnet20", "vgg11"),
+}
+BITS = (2, 4)
+SEEDS = {"tiny": (1, 2), "default": (1, 2, 3), "paper": (1, 2, 3)}
+DEEP = ("resnet20", "vgg11")
+DECADES = " decades"
+
+
+class Setting(NamedTuple):
+    """A column of the table."""
+
+    network: str
+    bits: int
+    look: Look
+
+
+class Ends(NamedTuple):
+    """Training losses and test accuracies (percent) at the end, by setting and seed."""
+
+    losses: dict[Setting, dict[int, float]]
+    accuracies: dict[Setting, dict[int, float]]
+    full: dict[str, dict[int, float]]  # accuracies of the float networks
+
+    def above(self, network: str, bits: int, look: Look, other: Look) -> dict[int, float]:
+        """Decades by which one estimator's loss is above another's, seed by seed."""
+        one = self.losses[Setting(network, bits, look)]
+        two = self.losses[Setting(network, bits, other)]
+        return {seed: float(np.log10(one[seed] / two[seed])) for seed in one}
+
+
+def runs(size: str) -> list[Point]:
+    """Float networks, and from each of them every estimator at every width."""
+    return [
+        point
+        for network in NETWORKS[size]
+        for seed in SEEDS[size]
+        for point in _of_seed(network, size, seed)
+    ]
+
+
+def _of_seed(network, size, seed):
+    start = f"{network}-float-seed{seed}"
+    yield Point(start, f"{CONFIG}:{network}_float,{size}", {"seed": seed})
+    for bits in BITS:
+        for look in LOOKS:
+            yield Point(
+                f"{network}-{bits}bits-{look.name}-seed{seed}",
+                f"{CONFIG}:{network},{size}",
+                {
+                    "model.activation.bits": bits,
+                    "model.activation.estimator": look.name,
+                    "train.start_from": start,
+                    "seed": seed,
+                },
+            )
+
+
+def load(finished: dict[str, Run]) -> Ends:
+    """The last line of every log."""
+    by_name = {look.name: look for look in LOOKS}
+    ends = Ends({}, {}, {})
+    for run in finished.values():
+        model, seed = run.config["model"], run.config["seed"]
+        assert run.final is not None
+        accuracy = 100 * run.final["test_accuracy"]
+        activation = model.get("activation")
+        if activation is None:
+            ends.full.setdefault(model["name"], {})[seed] = accuracy
+            continue
+        setting = Setting(model["name"], activation["bits"], by_name[activation["estimator"]])
+        ends.losses.setdefault(setting, {})[seed] = run.final["loss"]
+        ends.accuracies.setdefault(setting, {})[seed] = accuracy
+    return ends
+
+
+def draw(ends: Ends) -> dict[str, Figure]:
+    """Left: training losses. Right: test accuracies. By network and bits."""
+    figure = Figure(figsize=(11, 4.8), layout="constrained")
+    loss_axes, accuracy_axes = figure.subplots(1, 2)
+    groups = list(dict.fromkeys((s.network, s.bits) for s in ends.losses))
+    for axes, values in ((loss_axes, ends.losses), (accuracy_axes, ends.accuracies)):
+        for place, look in enumerate(LOOKS):
+            seen = [list(values[Setting(*group, look)].values()) for group in groups]
+            means = np.array([np.mean(v) for v in seen])
+            spread = (means - [min(v) for v in seen], [max(v) for v in seen] - means)
+            axes.errorbar(
+                np.arange(len(groups)) + 0.18 * (place - 1), means, spread, color=look.color,
+                marker=look.marker, linestyle="none", capsize=3, label=look.label,
+            )  # fmt: skip
+        axes.set_xticks(range(len(groups)), [f"{NAMES[n]}\n{b} bits" for n, b in groups])
+        axes.grid(True, axis="y", color="0.88")
+    for place, (network, _) in enumerate(groups):
+        full = float(np.mean(list(ends.full[network].values())))
+        label = "float network" if place == 0 else None
+        accuracy_axes.hlines(full, place - 0.4, place + 0.4, color="black", label=label)
+    loss_axes.set_yscale("log")
+    log_axes(loss_axes)
+    loss_axes.set_ylabel("training loss, mean of the last epoch")
+    accuracy_axes.set_ylabel("test accuracy, %")
+    accuracy_axes.legend()
+    seeds = len(next(iter(ends.full.values())))
+    figure.suptitle(f"Quantised activations by estimator (means and range over {seeds} seeds)")
+    return {"figure": figure}
+
+
+def check(ends: Ends, size: str) -> list[Verdict]:
+    """The order of training losses, in every column of the table."""
+    verdicts = []
+    for network in NETWORKS[size]:
+        for bits in BITS:
+            verdicts.append(
+                judge_mean(
+                    f"{NAMES[network]}, {bits} bits: the identity ends above clipped ReLU",
+                    ends.above(network, bits, IDENTITY, CLIPPED), above=0, unit=DECADES,
+                )
+            )  # fmt: skip
+            if network in DEEP:
+                verdicts.append(
+                    judge_mean(
+                        f"{NAMES[network]}, {bits} bits: ReLU ends above clipped ReLU",
+                        ends.above(network, bits, RELU, CLIPPED), above=0, unit=DECADES,
+                    )
+                )  # fmt: skip
+    verdicts.append(
+        judge_mean(
+            "LeNet-5, 2 bits: ReLU and clipped ReLU end alike (the paper: 5.1e-3, 5.4e-3)",
+            ends.above("lenet5", 2, RELU, CLIPPED), above=-0.3, below=0.3, unit=DECADES,
+        )
+    )  # fmt: skip
+    return verdicts
