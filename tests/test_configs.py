@@ -112,8 +112,10 @@ def test_has_the_three_sizes_and_refuses_others_in_a_sentence(name):
 
 def in_few_bits(config):
     model = config["model"]
+    formats = [model.get("quant", {}).get(role) for role in ("weights", "activations")]
     staircase = isinstance(model.get("activation"), dict)
-    return config["optim"].get("bits") is not None or "quant" in model or staircase
+    rounded = staircase or any(name not in (None, "none") for name in formats)
+    return rounded or config["optim"].get("bits") is not None
 
 
 @every_config
