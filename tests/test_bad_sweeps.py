@@ -18,7 +18,7 @@ AXIS = "--axis=optim.bits=4,8"
         ((TINY, "--axis=seed=3:1"), ("has no values",)),
         ((TINY, "--axis=optim.bitz=4"), ("point optim.bitz=4", "mean 'bits'?")),
         ((TINY, "--axis=optim.bits=4,8.5"), ("point optim.bits=8.5", "a whole number")),
-        ((TINY, "--axis=optim.bits=None,8"), ("point optim.bits=None", "own default, 8:")),
+        ((TINY, "--axis=optim.bits=None,8"), ("point optim.bits=None", "None in place of 8")),
         ((TINY, "--axis=optim.bits=4,33"), ("point optim.bits=33", "2 to 32")),
         ((TINY, "--axis=optim=3"), ("point optim=3", "a dict")),
         ((TINY, "--axis=seed=1,1"), ("two points map to the folder seed=1",)),

@@ -17,7 +17,6 @@ from lpml.training.assemble import (
     check_sections,
     is_measurement,
     measurement,
-    own_default,
     traceable,
 )
 from lpml.training.program import Carry
@@ -103,9 +102,10 @@ def resolve(points: Sequence[Point], parent: str, *, titles: Sequence[str] = ())
     jobs = []
     for point, title in zip(points, titles or [point.name for point in points]):
         try:
-            config = configs.as_plain(configs.override(load(point.config), point.overrides))
+            base = load(point.config)
+            config = configs.as_plain(configs.override(base, point.overrides))
             _check(config)
-            _refuse_none(config, flatten(point.overrides))
+            _refuse_none(configs.as_plain(base), flatten(point.overrides))
         except ConfigError as error:
             raise ConfigError(f"point {title}: {error}") from error
         folder = os.path.join(parent, point.name)
@@ -148,15 +148,14 @@ def _check(config):
         carry_shapes(config)
 
 
-def _refuse_none(config, overrides):
-    """A None that means a number would be a second point of that number, called none."""
+def _refuse_none(base, overrides):
+    """A None in place of a number would be a second point of some number, called none."""
+    own = flatten(base)
     for key, value in overrides.items():
-        default = own_default(config, key) if value is None else None
-        if default is not None:
-            name = config[key.partition(".")[0]].get("name", "train")
+        if value is None and own.get(key) is not None:
             raise ConfigError(
-                f"config.{key} = None would mean {name}'s own default, {default!r}: write that "
-                "value, or leave the setting out"
+                f"config.{key} = None in place of {own[key]!r} would be a default that no "
+                "point is named after: write a value, or leave the setting out"
             )
 
 

@@ -18,7 +18,7 @@ EPOCH = 8
 
 # Arguments for the least-squares problem of this file.
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "adam": dict(learning_rate=0.3),
+    "adam": dict(learning_rate=0.1),
     "momentum": dict(learning_rate=0.1, milestones=(600,)),
     "sgd": dict(learning_rate=0.1),
     "svrg": dict(learning_rate=0.1, inner_steps=EPOCH),
@@ -38,7 +38,7 @@ FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 # Changes of those for Rosenbrock's valley, whose curvature goes to 1000.
 ROSENBROCK: dict[str, dict[str, Any]] = {
-    "adam": dict(learning_rate=0.02),
+    "adam": {},
     "momentum": {},
     "sgd": {},
     "svrg": {},

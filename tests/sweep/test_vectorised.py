@@ -132,6 +132,7 @@ def test_sixty_points_are_traced_and_compiled_as_one(config, tmp_path, caplog):
     made = points(
         config, "halp", *({"optim.bits": b, "seed": s} for b in range(2, 17) for s in range(4))
     )
+    jax.clear_caches()  # of all programs of this process: a full one forgets new ones
     counted = []
     original = vectorised.ManyPrograms
 

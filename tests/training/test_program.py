@@ -58,6 +58,7 @@ def test_one_compilation_serves_all_chunk_lengths_epochs_and_refreshes(monkeypat
         return traced
 
     monkeypatch.setattr(programs, "make_step", counting)
+    jax.clear_caches()  # of all programs of this process: a full one forgets new ones
     program = built()
     carry = trained(program, 1)
     seen, at = len(traces), 1
