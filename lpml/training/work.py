@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+import jax
+
 from lpml.measurements import Measurement
 from lpml.parallel import processes
 from lpml.training.assemble import assemble, is_measurement, measurement
@@ -52,8 +54,10 @@ class Training:
         return self.schedule.steps
 
     def shapes(self) -> Any:
-        """The carry."""
-        return self.program.shapes()
+        """The carry, laid nowhere: process 0 reads a checkpoint, and all of them place it."""
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self.program.shapes()
+        )
 
     def run(self, recording: Recording, should_stop: Callable[[], bool]) -> None:
         """Trains, or goes on with a training."""
