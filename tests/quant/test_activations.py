@@ -84,6 +84,7 @@ def test_what_is_not_finite():
 
 @every_rounding
 def test_traced_bits_and_alpha_give_the_same_bits(rounding):
+    jax.clear_caches()  # of all programs of this process: a full one forgets new ones
     x = points(8)
     traced = jax.jit(lambda a, b: quantized_relu(x, a, b, rounding=rounding))
     for bits in range(1, 9):
