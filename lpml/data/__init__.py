@@ -11,7 +11,11 @@ from lpml.data.idx import read_idx
 from lpml.data.libsvm import libsvm
 from lpml.data.mnist import fashion_mnist, mnist
 from lpml.data.order import batch_indices
-from lpml.data.synthetic import synthetic_classification, synthetic_regression
+from lpml.data.synthetic import (
+    synthetic_classification,
+    synthetic_regression,
+    uniform_regression,
+)
 
 __all__ = [
     "DataError",
@@ -26,4 +30,5 @@ __all__ = [
     "read_idx",
     "synthetic_classification",
     "synthetic_regression",
+    "uniform_regression",
 ]

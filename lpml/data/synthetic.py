@@ -41,6 +41,50 @@ def synthetic_regression(
     return finish(Dataset(train, None, None), input_bits)
 
 
+def uniform_regression(
+    *,
+    samples: int = 20000,
+    features: int = 256,
+    noise: float = 0.2,
+    seed: int = 0,
+    dtype: str = "float32",
+    input_bits: int | None = None,
+) -> Dataset:
+    """A dense linear model of bounded weights and inputs: y = x . w* + noise.
+
+    The weights w* and the inputs are uniform in [-1/2, 1/2], so that the problem of any
+    number of features has weights of the same range, and Hessian E[x x^T] = I / 12.
+
+    Args:
+      samples: N, at least 1.
+      features: d, at least 1.
+      noise: standard deviation of the Gaussian noise on y, >= 0.
+      seed: of the whole problem, at least 0.
+      dtype: 'float32' or 'float64', of x and y.
+      input_bits: width of the fixed-point grid for x (`quantize_inputs`), None for none.
+
+    Returns:
+      train x (samples, features), y (samples,); no test set.
+
+    Raises:
+      ValueError: an argument out of its range.
+
+    References:
+      Hou et al., Analysis of quantized models, ICLR 2019, section 4.1.
+    """
+    floating = float_dtype(dtype)
+    if samples < 1 or features < 1:
+        raise ValueError(f"samples = {samples} and features = {features} must be at least 1.")
+    if noise < 0:
+        raise ValueError(f"noise = {noise} must not be negative.")
+    random = np.random.default_rng(seed)
+    w = random.uniform(-0.5, 0.5, features)
+    x = random.uniform(-0.5, 0.5, (samples, features))
+    y = x @ w + noise * random.normal(size=samples)
+    train = {"x": x.astype(floating), "y": y.astype(floating)}
+    return finish(Dataset(train, None, None), input_bits)
+
+
 def synthetic_classification(
     *,
     samples: int = 1000,

@@ -1,5 +1,6 @@
 """Models: each a network with its loss. The only place that imports flax.linen."""
 
+from lpml.models.cifarnet import cifarnet
 from lpml.models.lenet import lenet5
 from lpml.models.linear import linear_regression, logistic_regression, multinomial_regression
 from lpml.models.mlp import mlp
@@ -9,6 +10,7 @@ from lpml.models.vgg import vgg11
 
 __all__ = [
     "Supervised",
+    "cifarnet",
     "lenet5",
     "linear_regression",
     "logistic_regression",

@@ -85,8 +85,31 @@ def test_digits_are_a_seeded_split_of_all():
     assert data.digits(train_samples=1797).test is None
 
 
+def test_uniform_regression_is_a_bounded_linear_model():
+    got = data.uniform_regression(samples=4000, features=20, noise=0.2, seed=3)
+    x, y = got.train["x"].astype(float), got.train["y"].astype(float)
+    assert got.test is None
+    assert np.abs(x).max() <= 0.5
+    # variance of a uniform square: standard error 1/12 * sqrt(0.8 / 80 000)
+    assert np.mean(x**2) == pytest.approx(1 / 12, abs=5 * np.sqrt(0.8 / 80_000) / 12)
+    w, residual, *_ = np.linalg.lstsq(x, y, rcond=None)
+    assert residual[0] / (4000 - 20) == pytest.approx(0.04, rel=5 * np.sqrt(2 / 4000))
+    # true weights are in [-1/2, 1/2]; the estimate's deviation is 0.2 sqrt(12 / 4000)
+    assert np.abs(w).max() < 0.5 + 5 * 0.011
+    assert np.std(w) > 0.15
+    for wrong in (dict(features=0), dict(samples=0), dict(noise=-1)):
+        with pytest.raises(ValueError, match="must"):
+            data.uniform_regression(**wrong)
+
+
 @pytest.mark.parametrize(
-    "source", [data.synthetic_regression, data.synthetic_classification, data.digits]
+    "source",
+    [
+        data.synthetic_regression,
+        data.synthetic_classification,
+        data.uniform_regression,
+        data.digits,
+    ],
 )
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_dtypes_are_kept_and_calls_repeat(source, dtype):
@@ -151,7 +174,13 @@ def test_the_grid_by_hand():
 
 
 @pytest.mark.parametrize(
-    "source", [data.synthetic_regression, data.synthetic_classification, data.digits]
+    "source",
+    [
+        data.synthetic_regression,
+        data.synthetic_classification,
+        data.uniform_regression,
+        data.digits,
+    ],
 )
 def test_sources_put_their_inputs_on_the_grid(source):
     by_hand = data.quantize_inputs(source(), 8)
