@@ -53,7 +53,7 @@ def random_crop(size: int) -> Augment:
 def center_crop(
     images: Float[Array, "batch height width channels"], size: int
 ) -> Float[Array, "batch size size channels"]:
-    """The middle `size` x `size` pixels, what evaluation sees where training crops at random."""
+    """The middle `size` x `size` pixels: what evaluation sees of images cropped at random."""
     _check(images, size, "center_crop")
     top, left = ((side - size) // 2 for side in images.shape[1:3])
     return images[:, top : top + size, left : left + size]
