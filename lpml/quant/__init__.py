@@ -3,8 +3,10 @@
 from lpml.quant.activation_layer import QuantizedReLU, Settings, activation, relu
 from lpml.quant.activations import binary_activation, half_gaussian_alpha, quantized_relu
 from lpml.quant.layers import Conv, Dense
+from lpml.quant.loss_aware import laq, objective
 from lpml.quant.policy import Policy, policy
 from lpml.quant.products import FULL_PRECISION, Roles, conv, dense
+from lpml.quant.quantized_weights import QuantizedWeights
 
 __all__ = [
     "FULL_PRECISION",
@@ -12,6 +14,7 @@ __all__ = [
     "Dense",
     "Policy",
     "QuantizedReLU",
+    "QuantizedWeights",
     "Roles",
     "Settings",
     "activation",
@@ -19,6 +22,8 @@ __all__ = [
     "conv",
     "dense",
     "half_gaussian_alpha",
+    "laq",
+    "objective",
     "policy",
     "quantized_relu",
     "relu",
