@@ -11,6 +11,7 @@ from lpml.formats.float_bits import layout_of, power_of_two, to_bits
 from lpml.formats.protocol import check_floats, to_wide
 from lpml.quant.activations import check_word
 from lpml.quant.loss_aware_alternating import alternate, fitted, reciprocal
+from lpml.quant.loss_aware_exact import optimal_unit
 from lpml.quant.loss_aware_levels import LevelSet
 from lpml.quant.loss_aware_sharing import Sharing
 from lpml.quant.quantized_weights import QuantizedWeights
@@ -85,7 +86,7 @@ def laq(
     sharing = Sharing(w.shape, axis, group)
     if init is not None:
         init = sharing.check_scale(jnp.asarray(init, w.dtype))
-    return _laq(w, curvature, init, level_set, sharing, iterations)
+    return _laq(w, curvature, init, level_set, sharing, solver, iterations)
 
 
 def objective(
@@ -113,8 +114,8 @@ def _operands(w: Any, curvature: Any) -> tuple[jax.Array, jax.Array | None]:
     return w, jax.lax.stop_gradient(jnp.asarray(curvature).astype(w.dtype))
 
 
-@functools.partial(jax.jit, static_argnums=(3, 4, 5))
-def _laq(w, curvature, init, levels, sharing, iterations):
+@functools.partial(jax.jit, static_argnums=(3, 4, 5, 6))
+def _laq(w, curvature, init, levels, sharing, solver, iterations):
     inner = sharing.split(w)
     if curvature is not None:
         curvature = sharing.split(curvature)
@@ -123,7 +124,10 @@ def _laq(w, curvature, init, levels, sharing, iterations):
         p, d = fitted(u, c, jnp.ones_like(power), levels, sharing.axes)
         unit = p * reciprocal(d)
     else:
-        if init is not None:
+        if solver == "exact":
+            rows = None if c is None else sharing.rows(c)
+            init = optimal_unit(sharing.rows(u), rows, levels).reshape(power.shape)
+        elif init is not None:
             init = jnp.maximum(sharing.spread(init), 0) / power / levels.top
         unit = alternate(u, c, init, levels, axes=sharing.axes, iterations=iterations)
     codes = _codes(inner, unit * power, levels).reshape(w.shape)
