@@ -2,24 +2,43 @@
 
 from lpml.quant.activation_layer import QuantizedReLU, Settings, activation, relu
 from lpml.quant.activations import binary_activation, half_gaussian_alpha, quantized_relu
+from lpml.quant.gradients import (
+    QuantizedGradient,
+    blow_up_bound,
+    clip_bias,
+    clip_to_deviations,
+    quantization_variance,
+    stochastic_quantize,
+)
 from lpml.quant.layers import Conv, Dense
+from lpml.quant.loss_aware import laq, objective
 from lpml.quant.policy import Policy, policy
 from lpml.quant.products import FULL_PRECISION, Roles, conv, dense
+from lpml.quant.quantized_weights import QuantizedWeights
 
 __all__ = [
     "FULL_PRECISION",
     "Conv",
     "Dense",
     "Policy",
+    "QuantizedGradient",
     "QuantizedReLU",
+    "QuantizedWeights",
     "Roles",
     "Settings",
     "activation",
     "binary_activation",
+    "blow_up_bound",
+    "clip_bias",
+    "clip_to_deviations",
     "conv",
     "dense",
     "half_gaussian_alpha",
+    "laq",
+    "objective",
     "policy",
+    "quantization_variance",
     "quantized_relu",
     "relu",
+    "stochastic_quantize",
 ]
