@@ -74,7 +74,8 @@ class Workers:
         ratios = {}
         for at, (path, g) in enumerate(jax.tree_util.tree_leaves_with_path(grads)):
             name = jax.tree_util.keystr(path, simple=True, separator="/")
-            clipped = clip_to_deviations(g, self.exchange.clip)
+            clip = self.exchange.clip
+            clipped = g if clip is None else clip_to_deviations(g, clip)
             drawn = jax.random.fold_in(jax.random.fold_in(key, SENDING), at)
             sent = stochastic_quantize(clipped, self.exchange.bits, drawn).dequantize()
             norm = jnp.sum(g * g)
@@ -118,9 +119,10 @@ def workers(
                     f"{name} acts on gradients that are sent in few bits; set bits or format"
                 )
         return Workers(count) if count > 1 else None
+    if bits is not None and format is not None:
+        raise ValueError(f"bits = {bits} and format = {format!r} both name codes; set one")
     if norms and bits is None:
         raise ValueError("norms are those of SQ_m; set bits")
-    exchange = Exchange(
-        bits=bits, clip=clip, scheme=scheme, format=format, exempt_below=exempt_below
-    )
+    settings = dict(clip=clip, scheme=scheme, format=format, exempt_below=exempt_below)
+    exchange = Exchange(**settings) if bits is None else Exchange(bits=bits, **settings)
     return Workers(count, exchange, norms)
