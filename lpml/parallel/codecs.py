@@ -1,7 +1,6 @@
 """A tensor as bytes and back: what one worker sends of one tensor."""
 
 import dataclasses
-import math
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -170,8 +169,3 @@ def _signed(fields, bits):
 def bytes_of(sizes: tuple[int, int]) -> int:
     """Bytes of a message of so many words and floats."""
     return sizes[0] + 4 * sizes[1]
-
-
-def count_of(shape: tuple[int, ...]) -> int:
-    """Entries of a tensor."""
-    return math.prod(shape)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -220,7 +221,7 @@ def _rows(x, workers):
     return jnp.pad(x, (0, length * workers - x.size)).reshape(workers, length)
 
 
-def _each(collective, messages: list[Message]) -> list[Message]:
+def _each(collective: Callable[..., Any], messages: list[Message]) -> list[Message]:
     """The messages after one collective of all their bytes and one of their few floats."""
     parts = []
     for field in zip(*messages, strict=True):
