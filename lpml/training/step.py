@@ -24,7 +24,11 @@ class Gradient(Protocol):
     """How a step gets the gradient of its batch: by itself, or from many workers."""
 
     def __call__(
-        self, objective: Callable[..., Any], params: Any, model_state: Any, batch: Batch,
+        self,
+        objective: Callable[..., Any],
+        params: Any,
+        model_state: Any,
+        batch: Batch,
         key: jax.Array,
     ) -> tuple[Any, Any]:
         """As `value_and_grad(objective, has_aux=True)(params, model_state, batch, key)`."""
@@ -68,9 +72,9 @@ def make_step(
         (value, (model_state, metrics)), grads = gradient_at(state.params)
         extra: dict[str, Any] = {
             "value": value,
-            "value_fn": lambda params: training(
-                params, state.model_state, batch, rounding_key
-            )[0],
+            "value_fn": lambda params: training(params, state.model_state, batch, rounding_key)[
+                0
+            ],
             "grad_fn": lambda params: gradient_at(params)[1],
             "batch": batch,
             "key": key,
