@@ -3,26 +3,29 @@
 from lpml.quant.activation_layer import QuantizedReLU, Settings, activation, relu
 from lpml.quant.activations import binary_activation, half_gaussian_alpha, quantized_relu
 from lpml.quant.layers import Conv, Dense
-from lpml.quant.loss_aware import laq, objective
+from lpml.quant.loss_aware import laq, lat2, objective
 from lpml.quant.policy import Policy, policy
 from lpml.quant.products import FULL_PRECISION, Roles, conv, dense
-from lpml.quant.quantized_weights import QuantizedWeights
+from lpml.quant.quantized_weights import PackedWeights, QuantizedWeights, TwoScaleWeights
 
 __all__ = [
     "FULL_PRECISION",
     "Conv",
     "Dense",
+    "PackedWeights",
     "Policy",
     "QuantizedReLU",
     "QuantizedWeights",
     "Roles",
     "Settings",
+    "TwoScaleWeights",
     "activation",
     "binary_activation",
     "conv",
     "dense",
     "half_gaussian_alpha",
     "laq",
+    "lat2",
     "objective",
     "policy",
     "quantized_relu",
