@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from lpml.formats import Format, Scaled, pack_codes, packed_size, unpack_codes
-from lpml.quant.gradients import codes_on, dequantized, largest_code, spacing
+from lpml.quant.gradients import codes_on, dequantized, largest_code, largest_magnitude, spacing
 
 
 class Message(NamedTuple):
@@ -45,9 +45,9 @@ class StochasticCodec:
 
     def encode(self, x: jax.Array, noise: jax.Array) -> Message:
         """See `Codec`."""
-        scale = spacing(jnp.max(jnp.abs(x), initial=0), self.bits)
+        scale = spacing(largest_magnitude(x, (0,)), self.bits)
         codes = codes_on(x, scale, self.bits, noise) + jnp.int8(largest_code(self.bits))
-        return Message(pack_codes(codes, self.bits), scale[None])
+        return Message(pack_codes(codes, self.bits), scale)
 
     def decode(self, message: Message, count: int) -> jax.Array:
         """See `Codec`."""
@@ -76,34 +76,35 @@ class FormatCodec:
         """See `Codec`."""
         finite = jnp.all(jnp.isfinite(x))
         # where the flag says that it is lost, the rest only has to be harmless
-        x = jnp.where(finite, x, 0)
-        parts = self._encoded(x, noise)
-        words = [_packed(p.reshape(-1), b) for p, b in self._coded(parts)]
+        parts = jax.tree.leaves(self._encoded(jnp.where(finite, x, 0), noise))
+        words = [_packed(parts[i].reshape(-1), b) for i, b in self._widths(parts).items()]
         floats = [p.reshape(-1).astype(jnp.float32) for p in _floating(parts)]
         flag = jnp.where(finite, 1.0, jnp.nan).astype(jnp.float32)
         return Message(jnp.concatenate(words), jnp.concatenate([flag[None], *floats]))
 
     def decode(self, message: Message, count: int) -> jax.Array:
         """See `Codec`."""
-        like = self._parts_like(count)
-        words, floats, leaves = message.words, message.floats[1:], []
-        widths = {id(part): bits for part, bits in self._coded(like)}
-        for part in jax.tree.leaves(like):
-            if bits := widths.get(id(part)):
-                size = _packed_bytes(part.size, bits)
-                leaf, words = _unpacked(words[:size], bits, part.size), words[size:]
-                leaf = _signed(leaf, bits) if jnp.iinfo(part.dtype).min < 0 else leaf
+        like, structure = self._parts_like(count)
+        widths = self._widths(like)
+        words, floats, parts = message.words, message.floats[1:], []
+        for i, part in enumerate(like):
+            if i in widths:
+                size = _packed_bytes(part.size, widths[i])
+                fields, words = words[:size], words[size:]
+                numbers = _unpacked(fields, widths[i], part.size)
+                if jnp.iinfo(part.dtype).min < 0:
+                    numbers = _signed(numbers, widths[i])
             else:
-                leaf, floats = floats[: part.size], floats[part.size :]
-            leaves.append(leaf.astype(part.dtype).reshape(part.shape))
-        parts = jax.tree.unflatten(jax.tree.structure(like), leaves)
-        values = self.format.decode(parts, jnp.float32)[:count]
-        return jnp.where(jnp.isnan(message.floats[0]), jnp.nan, values)
+                numbers, floats = floats[: part.size], floats[part.size :]
+            parts.append(numbers.astype(part.dtype).reshape(part.shape))
+        values = self.format.decode(jax.tree.unflatten(structure, parts), jnp.float32)
+        return jnp.where(jnp.isnan(message.floats[0]), jnp.nan, values[:count])
 
     def sizes(self, count: int) -> tuple[int, int]:
         """See `Codec`."""
-        like = self._parts_like(count)
-        words = sum(_packed_bytes(part.size, bits) for part, bits in self._coded(like))
+        like, _ = self._parts_like(count)
+        widths = self._widths(like)
+        words = sum(_packed_bytes(like[i].size, bits) for i, bits in widths.items())
         return words, 1 + sum(part.size for part in _floating(like))
 
     def _encoded(self, x, noise):
@@ -114,27 +115,30 @@ class FormatCodec:
         return self.format.encode(x, "stochastic", bits=noise)
 
     def _parts_like(self, count):
-        shape = (count,)
-        x = jax.ShapeDtypeStruct(shape, jnp.float32)
-        return jax.eval_shape(self._encoded, x, jax.ShapeDtypeStruct(shape, jnp.uint32))
+        """Shapes and types of what the format makes of `count` numbers, and its structure."""
+        structures = []
 
-    def _coded(self, parts):
-        """The arrays of codes among the parts, each with its width in bits."""
-        found = []
-        for place, part in enumerate(jax.tree.leaves(parts)):
-            if jnp.issubdtype(part.dtype, jnp.integer):
-                width = self.format.static_bits if place == 0 else self._scale_bits
-                found.append((part, width))
-        return found
+        def leaves(x, noise):
+            found, structure = jax.tree.flatten(self._encoded(x, noise))
+            structures.append(structure)
+            return found
 
-    @property
-    def _scale_bits(self) -> int:
-        of_scales = getattr(self.format, "scale_format", None)
-        return 8 if of_scales is None else of_scales.static_bits
+        kinds = (jnp.float32, jnp.uint32)
+        like = jax.eval_shape(leaves, *(jax.ShapeDtypeStruct((count,), kind) for kind in kinds))
+        return like, structures[0]
+
+    def _widths(self, parts):
+        """Bits per code of the parts that are codes: first the elements', then the scales'."""
+        of_scales = getattr(getattr(self.format, "scale_format", None), "static_bits", 8)
+        return {
+            i: of_scales if i else self.format.static_bits
+            for i, part in enumerate(parts)
+            if jnp.issubdtype(part.dtype, jnp.integer)
+        }
 
 
-def _floating(parts: Any) -> list[Any]:
-    return [p for p in jax.tree.leaves(parts) if jnp.issubdtype(p.dtype, jnp.floating)]
+def _floating(parts: list[Any]) -> list[Any]:
+    return [part for part in parts if jnp.issubdtype(part.dtype, jnp.floating)]
 
 
 def _packed(codes, bits):

@@ -16,6 +16,7 @@ from lpml.quant.gradients import (
     codes_on,
     dequantized,
     largest_code,
+    largest_magnitude,
     spacing,
 )
 
@@ -186,7 +187,7 @@ def _two_shot(tensors, group, exchange):
 
 def _shared_scale(tensors, group, exchange):
     bits, axis = exchange.bits, group.axis
-    sizes = jnp.stack([jnp.max(jnp.abs(x), initial=0) for x in tensors])
+    sizes = jnp.concatenate([largest_magnitude(x, (0,)) for x in tensors])
     # an infinity survives every maximum, a NaN not every one
     sizes = jax.lax.pmax(jnp.where(jnp.isfinite(sizes), sizes, jnp.inf), axis)
     scales = spacing(sizes, bits)

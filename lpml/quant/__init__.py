@@ -11,21 +11,23 @@ from lpml.quant.gradients import (
     stochastic_quantize,
 )
 from lpml.quant.layers import Conv, Dense
-from lpml.quant.loss_aware import laq, objective
+from lpml.quant.loss_aware import laq, lat2, objective
 from lpml.quant.policy import Policy, policy
 from lpml.quant.products import FULL_PRECISION, Roles, conv, dense
-from lpml.quant.quantized_weights import QuantizedWeights
+from lpml.quant.quantized_weights import PackedWeights, QuantizedWeights, TwoScaleWeights
 
 __all__ = [
     "FULL_PRECISION",
     "Conv",
     "Dense",
+    "PackedWeights",
     "Policy",
     "QuantizedGradient",
     "QuantizedReLU",
     "QuantizedWeights",
     "Roles",
     "Settings",
+    "TwoScaleWeights",
     "activation",
     "binary_activation",
     "blow_up_bound",
@@ -35,6 +37,7 @@ __all__ = [
     "dense",
     "half_gaussian_alpha",
     "laq",
+    "lat2",
     "objective",
     "policy",
     "quantization_variance",

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from lpml.formats import random_bits, round_to_integer
+from lpml.formats.float_bits import from_bits, magnitude, to_bits
 
 BITS = range(2, 9)
 
@@ -63,7 +64,7 @@ def stochastic_quantize(
     """
     check_bits(bits)
     over = _all_but(axis, g.ndim)
-    scale = spacing(jnp.max(jnp.abs(g), axis=over, keepdims=True, initial=0), bits)
+    scale = spacing(largest_magnitude(g, over), bits)
     codes = codes_on(g, scale, bits, random_bits(key, g.shape, rng))
     return QuantizedGradient(codes, scale, bits)
 
@@ -78,10 +79,10 @@ def clip_to_deviations(g: jax.Array, c: float) -> jax.Array:
     """
     x = g.astype(jnp.float32).ravel()
     # squares of small gradients would be flushed to 0, those of large ones overflow
-    unit = jnp.max(jnp.abs(x), initial=0)
+    unit = largest_magnitude(x, (0,))[0]
     x = x / jnp.where(unit > 0, unit, 1)
     mean = ordered_sum(x) / x.size
-    sigma = jnp.sqrt(ordered_sum(_product((x - mean), (x - mean))) / x.size)
+    sigma = jnp.sqrt(ordered_sum(_product(x - mean, x - mean)) / x.size)
     most = c * sigma * unit
     return jnp.clip(g, -most.astype(g.dtype), most.astype(g.dtype))
 
@@ -137,9 +138,18 @@ def largest_code(bits: int) -> int:
     return int(2 ** (bits - 1)) - 1
 
 
+def largest_magnitude(g: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+    """max |g| over `axes`, which stay with size 1: float32, NaN if an entry is NaN, 0 if none.
+
+    Taken over the patterns, whose order is that of the magnitudes with NaN above infinity:
+    XLA's maximum of floats forgets NaN in reductions of some thousand numbers on CPUs.
+    """
+    patterns = magnitude(to_bits(jnp.asarray(g, jnp.float32)))
+    return from_bits(jnp.max(patterns, axis=axes, keepdims=True, initial=0))
+
+
 def spacing(size: jax.Array, bits: int) -> jax.Array:
-    """The scale s / K of numbers up to `size` = s, float32; NaN where s is not finite."""
-    size = size.astype(jnp.float32)
+    """The scale s / K of float32 numbers up to `size` = s; NaN where s is not finite."""
     return jnp.where(jnp.isfinite(size), size / largest_code(bits), jnp.nan)
 
 
@@ -160,11 +170,11 @@ def dequantized(codes: jax.Array, scale: jax.Array) -> jax.Array:
 
 def ordered_sum(x: jax.Array) -> jax.Array:
     """The sum of (n,) floats, by halves: the same bits in every program."""
+    x = jnp.pad(x, (0, (1 << (x.shape[0] - 1).bit_length()) - x.shape[0]))
     while x.shape[0] > 1:
-        half = -(-x.shape[0] // 2)
-        rest = jnp.pad(x[half:], (0, 2 * half - x.shape[0]))
-        x = x[:half] + rest
-    return jnp.sum(x)
+        half = x.shape[0] // 2
+        x = x[:half] + x[half:]
+    return x[0]
 
 
 def _product(x, y):

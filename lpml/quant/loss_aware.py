@@ -14,7 +14,8 @@ from lpml.quant.loss_aware_alternating import alternate, fitted, reciprocal
 from lpml.quant.loss_aware_exact import optimal_unit
 from lpml.quant.loss_aware_levels import LevelSet
 from lpml.quant.loss_aware_sharing import Sharing
-from lpml.quant.quantized_weights import QuantizedWeights
+from lpml.quant.loss_aware_sums import maxima
+from lpml.quant.quantized_weights import QuantizedWeights, TwoScaleWeights
 
 SOLVERS = ("alternating", "exact")
 LEAST_CURVATURE = 2.0**-40  # of the largest: says nothing beside it, and never divides by 0
@@ -89,8 +90,38 @@ def laq(
     return _laq(w, curvature, init, level_set, sharing, solver, iterations)
 
 
+def lat2(
+    w: Float[Array, "*shape"],
+    curvature: Float[Array, "*shape"] | None = None,
+    *,
+    solver: str = "exact",
+    axis: int | tuple[int, ...] | None = None,
+    group: int | None = None,
+) -> TwoScaleWeights:
+    """Ternary weights with a scale for the positive and one for the negative ones.
+
+    The problem falls into two, so each side is `laq` in 2 bits without the weights of the
+    other. A side without weights has scale 0.
+
+    Args:
+      w: as of `laq`, as are all others.
+      curvature: d.
+      solver: "alternating" or "exact".
+      axis: the axes that keep their own scales.
+      group: so many consecutive weights share scales.
+
+    Raises:
+      ValueError: as `laq`.
+    """
+    positive, negative = (
+        laq(side, curvature, 2, solver=solver, axis=axis, group=group)
+        for side in (jnp.where(w < 0, 0, w), jnp.where(w > 0, 0, w))
+    )
+    return TwoScaleWeights(positive.codes + negative.codes, positive.scale, negative.scale)
+
+
 def objective(
-    w: jax.Array, curvature: jax.Array | None, q: jax.Array | QuantizedWeights
+    w: jax.Array, curvature: jax.Array | None, q: jax.Array | QuantizedWeights | TwoScaleWeights
 ) -> jax.Array:
     """1/2 sum d (w - q)^2, what `laq` makes small; `curvature` None means ones."""
     if hasattr(q, "dequantize"):
@@ -132,7 +163,7 @@ def _laq(w, curvature, init, levels, sharing, solver, iterations):
         unit = alternate(u, c, init, levels, axes=sharing.axes, iterations=iterations)
     codes = _codes(inner, unit * power, levels).reshape(w.shape)
     scale = sharing.join(unit * levels.top * power)
-    return QuantizedWeights(codes, scale, bits=levels.bits, levels=levels.levels)
+    return QuantizedWeights(codes, scale, bits=int(levels.bits), levels=levels.levels)
 
 
 def normalised(
@@ -151,27 +182,29 @@ def normalised(
     Returns:
       |w| / unit, below 2; the curvature, likewise; the unit of w, of shape 1 along the axes.
     """
-    good = jnp.isfinite(w)
-    if curvature is not None:
-        good = good & jnp.isfinite(curvature)
-    u = jnp.where(good, jnp.abs(w), 0)
-    power, inverse = _power_of_largest(u, axes)
+
+    def magnitudes(w, *d):
+        good = jnp.isfinite(w) & jnp.isfinite(d[0]) if d else jnp.isfinite(w)
+        found = [jnp.where(good, jnp.abs(w), 0)]
+        return (good, *found, *(jnp.where(good, jnp.maximum(one, 0), 0) for one in d))
+
+    operands = (w,) if curvature is None else (w, curvature)
+    largest = maxima(lambda *x: magnitudes(*x)[1:], operands, axes)
+    good, u, *c = magnitudes(*operands)
+    power, inverse = _power_below(largest[0])
     u = u * inverse
-    if curvature is None:
+    if not c:
         return u, good.astype(u.dtype) if need_c else None, power
-    c = jnp.where(good, jnp.maximum(curvature, 0), 0)
-    _, inverse = _power_of_largest(c, axes)
-    c = jnp.where(good, jnp.maximum(c * inverse, LEAST_CURVATURE), 0)
-    return u, c, power
+    _, inverse = _power_below(largest[1])
+    return u, jnp.where(good, jnp.maximum(c[0] * inverse, LEAST_CURVATURE), 0), power
 
 
-def _power_of_largest(x, axes):
-    """The largest power of two <= the largest x >= 0, and its inverse; 1 for zeros."""
+def _power_below(x):
+    """The largest power of two <= x, and its inverse; 1 and 1 for x = 0."""
     layout = layout_of(x.dtype)
-    largest = jnp.max(x, axes, keepdims=True, initial=0)
-    exponent = (to_bits(largest) >> layout.mantissa) - layout.bias
+    exponent = (to_bits(x) >> layout.mantissa) - layout.bias
     # from 2^-126 to 2^126 both are normal numbers
-    exponent = jnp.clip(jnp.where(largest > 0, exponent, 0), 1 - layout.bias, layout.bias - 1)
+    exponent = jnp.clip(jnp.where(x > 0, exponent, 0), 1 - layout.bias, layout.bias - 1)
     return power_of_two(exponent, x.dtype), power_of_two(-exponent, x.dtype)
 
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from lpml.quant.loss_aware_levels import LevelSet
+from lpml.quant.loss_aware_sums import maxima, sums
 
 ENOUGH = 1e-6  # relative change of a scale below which its objective is settled
 
@@ -23,12 +24,15 @@ def fitted(
     u: jax.Array, c: jax.Array | None, unit: jax.Array, levels: LevelSet, axes: tuple[int, ...]
 ) -> tuple[jax.Array, jax.Array]:
     """P = sum c u b and D = sum c b^2 over the axes, b the levels nearest to u / unit."""
-    b = levels.nearest(u * reciprocal(unit))
-    weighted = b if c is None else c * b
-    return (
-        jnp.sum(weighted * u, axes, keepdims=True),
-        jnp.sum(weighted * b, axes, keepdims=True),
-    )
+    inverse = reciprocal(unit)
+
+    def terms(u, *c):
+        b = levels.nearest(u * inverse)
+        weighted = c[0] * b if c else b
+        return weighted * u, weighted * b
+
+    p, d = sums(terms, (u,) if c is None else (u, c), axes)
+    return p, d
 
 
 def score(p: jax.Array, d: jax.Array) -> jax.Array:
@@ -62,18 +66,12 @@ def alternate(
     Returns:
       Units, of shape 1 along the axes.
     """
-    largest = jnp.max(u, axes, keepdims=True, initial=0) / levels.top
+    largest = maxima(lambda u: (u,), (u,), axes)[0] / levels.top
     if init is None:
-        total = u if c is None else c * u
-        count = jnp.ones_like(u) if c is None else c
-        mean = jnp.sum(total, axes, keepdims=True) * reciprocal(
-            jnp.sum(count, axes, keepdims=True)
-        )
+        mean = _mean(u, c, axes)
         init = mean * (GAUSSIAN_START[levels.levels][max(levels.bits - 2, 0)] / levels.top)
-    better = score(*fitted(u, c, init, levels, axes)) > score(
-        *fitted(u, c, largest, levels, axes)
-    )
-    start = jnp.where(better, init, largest)
+    scores = [score(*fitted(u, c, start, levels, axes)) for start in (init, largest)]
+    start = jnp.where(scores[0] > scores[1], init, largest)
 
     def step(carry):
         unit, _, count = carry
@@ -85,3 +83,11 @@ def alternate(
         return (count < iterations) & jnp.any(jnp.abs(unit - before) > ENOUGH * unit)
 
     return jax.lax.while_loop(moving, step, (start, jnp.full_like(start, -1), 0))[0]
+
+
+def _mean(u, c, axes):
+    def terms(u, *c):
+        return (c[0] * u, c[0]) if c else (u, jnp.ones_like(u))
+
+    total, count = sums(terms, (u,) if c is None else (u, c), axes)
+    return total * reciprocal(count)

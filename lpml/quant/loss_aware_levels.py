@@ -79,11 +79,12 @@ class LevelSet:
         # Half a power of two added to the significand carries into the exponent from 1.5 on,
         # which is the midpoint of 1 and 2.
         layout = layout_of(t.dtype)
-        half = layout.integer(1 << (layout.mantissa - 1))
+        carry = layout.integer(1 << (layout.mantissa - 1))
         exponent = layout.infinity
-        power = from_bits((to_bits(jnp.minimum(t, 1)) + half) & exponent)
+        power = from_bits((to_bits(jnp.minimum(t, 1)) + carry) & exponent)
         smallest = power_of_two(1 - self.count, t.dtype)
-        return jnp.where(t < smallest / 2, 0, jnp.maximum(power, smallest))
+        half = power_of_two(-self.count, t.dtype)  # never subnormal: those are flushed
+        return jnp.where(t < half, 0, jnp.maximum(power, smallest))
 
     def encode(self, b: jax.Array) -> jax.Array:
         """int32 codes 0..K of levels."""
