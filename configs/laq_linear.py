@@ -11,10 +11,9 @@ paper's is half of it, and 0.04 is the noise.
     python launch.py --config=configs/laq_linear.py --sweep   (weights and gradients)
     python launch.py --experiment=laq_dimension_linear        (dimensions, the figure)
 
-Expected: with 256 features the loss stays at 0.7 (0.69 with seed 1), as binary weights cannot do
-better than 0.48; float weights (`float`) get down to 0.04. Takes 15 s on two CPU cores.
-Variants: a size (tiny, default; paper is the default with 1024 features) and a method:
-quantised, float.
+Expected: with 256 features the loss stays at 0.7, as binary weights cannot do better than 0.48;
+float weights (`float`) get down to 0.04. Takes 10 s on two CPU cores. Variants: a size (tiny,
+default; paper is the default with 1024 features) and a method: quantised, float.
 """
 
 from ml_collections import ConfigDict
@@ -67,7 +66,7 @@ def get_config(variant=""):
 
 
 def sweep():
-    """Weights of one bit and in full precision, gradients of 2, 4 bits and whole; three seeds."""
+    """Weights of one bit and in full precision; gradients of 2, 4 bits, whole; three seeds."""
     for seed in (1, 2, 3):
         for method in ("quantised", "float"):
             for bits in (2, 4, None):

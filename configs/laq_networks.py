@@ -8,7 +8,7 @@ means over an epoch's batches, `test_*` are measured after it.
 
     python launch.py --config=configs/laq_networks.py
     python launch.py --config=configs/laq_networks.py:cifarnet --config.optim.bits=2
-    python launch.py --config=configs/laq_networks.py --config.workers.count=4 --config.workers.bits=2
+    python launch.py --config=configs/laq_networks.py --config.workers.bits=2
     python launch.py --config=configs/laq_networks.py --sweep   (bits of the weights)
     python launch.py --config=configs/laq_networks.py:cifarnet,paper --config.data.dir=DATA
 

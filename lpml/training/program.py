@@ -13,7 +13,7 @@ from flax import struct
 
 from lpml.data import Dataset, batch_indices
 from lpml.models import Supervised
-from lpml.optim import PeriodicTransformation
+from lpml.optim import PeriodicTransformation, ProjectedTransformation
 from lpml.parallel import Placement
 from lpml.training.state import TrainState
 from lpml.training.step import (
@@ -125,7 +125,8 @@ def functions(
     refresh = make_refresh(model, **passes)
 
     def report(state):
-        own = tx.report(state.opt_state) if isinstance(tx, PeriodicTransformation) else {}
+        speaks = isinstance(tx, (PeriodicTransformation, ProjectedTransformation))
+        own = tx.report(state.opt_state) if speaks else {}
         return own if workers is None else {**own, **workers.report(state.params)}
 
     return Functions(
