@@ -247,7 +247,9 @@ def second_moment(inner_state: optax.OptState, params: Params) -> Params | None:
     structure = jax.tree.structure(params)
     states = jax.tree.leaves(inner_state, is_leaf=lambda x: hasattr(x, "nu"))
     found = [state.nu for state in states if hasattr(state, "nu")]
-    return found[0] if len(found) == 1 and jax.tree.structure(found[0]) == structure else None
+    if len(found) != 1 or jax.tree.structure(found[0]).__ne__(structure):
+        return None
+    return found[0]
 
 
 def _keeps_moment(curvature, inner_state, params):

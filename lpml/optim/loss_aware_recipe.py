@@ -1,7 +1,7 @@
 """Loss-aware quantisation as a config names it: the inner optimizer and its rate by name."""
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -99,7 +99,9 @@ def loss_aware(
     )
 
 
-def kept_in_box(clip, mask=weights_only) -> optax.GradientTransformationExtraArgs:
+def kept_in_box(
+    clip: float | None, mask: Callable[[Any], Any] = weights_only
+) -> optax.GradientTransformationExtraArgs:
     """Cuts updates so that the parameters of `mask` stay in [-clip, clip]; None: everywhere."""
 
     def update(updates, state, params=None, **extra):

@@ -39,8 +39,10 @@ class Exchange:
         noise twice. `"shared_scale"`: codes in units of the largest scale are summed as
         integers, of 8 bits where the sum fits.
       format: a number format in place of SQ_m, or its name; its width counts in place of
-        `bits`. Rounded stochastically, in the format's own range: what is beyond saturates.
-        A scaled format brings its scales with it. Not for `"shared_scale"`.
+        `bits`. Rounded stochastically, which is unbiased within the format's own range; what
+        is beyond saturates. A scaled format brings its scales with it (those of the MX
+        formats' own rule, "floor", let the largest entries saturate). Not for
+        `"shared_scale"`.
       exempt_below: tensors of fewer entries go together in one float32 mean.
 
     Raises:
@@ -69,7 +71,10 @@ class Exchange:
                 'scheme "shared_scale" sums codes of SQ_m; leave format away, or choose '
                 '"one_shot" or "two_shot"'
             )
-        if self.codec.format.static_bits is None:
+        found = self.codec.format
+        if not getattr(getattr(found, "element", found), "signed", True):
+            raise ValueError(f"gradients have signs, and format = {self.format} has none")
+        if found.static_bits is None:
             raise ValueError("a format whose width is traced cannot be sent; give a number")
 
     @property
@@ -87,7 +92,8 @@ def quantized_mean(grads: Any, key: jax.Array, *, axis_name: str, exchange: Exch
 
     Inside of `jax.shard_map` over that axis (with `check_vma=False`, as it cannot see that
     the result is the same everywhere), or of `jax.vmap(axis_name=...)`, which simulates the
-    workers on one device and gives the same bits.
+    workers on one device and gives the same bits; but for the float32 mean of the small
+    tensors, which a backend may sum in another order (on CPUs with 8 workers, not with 4).
 
     An entry that is not finite makes its tensor NaN on every worker (under `"two_shot"` the
     part of the tensor that has one owner), so that a check of the update or of the next loss

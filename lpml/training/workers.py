@@ -124,6 +124,6 @@ def workers(
         raise ValueError(f"bits = {bits} and format = {format!r} both name codes; set one")
     if norms and bits is None:
         raise ValueError("norms are those of SQ_m; set bits")
-    settings = dict(clip=clip, scheme=scheme, format=format, exempt_below=exempt_below)
+    settings: dict[str, Any] = dict(clip=clip, scheme=scheme, format=format, exempt_below=exempt_below)
     exchange = Exchange(**settings) if bits is None else Exchange(bits=bits, **settings)
     return Workers(count, exchange, norms)

@@ -285,6 +285,7 @@ REFUSED = {
     "scheme 'ring' does not exist; choose from one_shot": dict(scheme="ring"),
     "exempt_below = 1.5 must be": dict(exempt_below=1.5),
     "number format 'e99' does not exist": dict(format="e99"),
+    "gradients have signs, and format = uint4tensor": dict(format="uint4tensor"),
     'leave format away, or choose "one_shot"': dict(format="e4m3fn", scheme="shared_scale"),
 }
 
