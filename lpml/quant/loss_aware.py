@@ -46,7 +46,8 @@ def laq(
     - by "alternating": scale <- sum d w b / sum d b^2, then the nearest b, and again; one pass
       over the data a step. Starts are `init` (or a guess from the mean) and the largest
       weight; the end is no worse than the better of these, so never worse than absmax.
-    - "exact": the global optimum, by `optimal_unit`, which sorts the weights once.
+    - "exact": the global optimum up to the rounding of sums, by `optimal_unit`, which sorts
+      the weights once: thirty times the time of "alternating" for a million of them.
 
     Weights that are zero throughout get codes 0 (1 bit: +1) and scale 0. What is not finite
     in `w` or `curvature` takes no part in the scale: a NaN weight gets code 0 (1 bit: +1), an

@@ -7,7 +7,9 @@ n weights and J midpoints.
 
 Few places (and J = 1) are all sorted and visited: `sweep`. Many are not: once the n weights
 are sorted, prefix sums give P and D of any s for J binary searches, and whole intervals of s
-are excluded by a bound: `bracket`. Its time is that of sorting n numbers, whatever J is.
+are excluded by a bound: `bracket`. Its time is about that of sorting n numbers, whatever J
+is: benchmarks/loss_aware.py, n = 10^6 on two busy cores, took 0.26, 0.24 and 0.25 s with 2, 3
+and 4 bits and 0.32 s with 8; a sort of all n J places had taken 2.4, 5.0 and 11.4 s.
 
 The bound. G is a maximum of parabolas, so continuous, with G' = 2 (P - s D) between the
 places; P and D fall as s grows. On [a, b] hence P <= P(a) and D >= D(b), and
@@ -34,7 +36,9 @@ from lpml.quant.loss_aware_levels import LevelSet
 
 MOST_PLACES = 4096  # per scale, that `sweep` sorts where it has the choice
 INTERVALS = 4096  # the first ones of `bracket`
-KEPT, PARTS = 256, 16  # intervals that survive a round, and into how many each is cut
+KEPT, PARTS = 256, 16  # intervals that survive a round, and parts that each is cut into
+# Intervals that a round does not keep enter the gap that `bracket` returns: it says whether one
+# of them may have held something better.
 MOST_ROUNDS = 12
 
 
