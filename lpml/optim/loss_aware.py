@@ -247,7 +247,7 @@ def second_moment(inner_state: optax.OptState, params: Params) -> Params | None:
     structure = jax.tree.structure(params)
     states = jax.tree.leaves(inner_state, is_leaf=lambda x: hasattr(x, "nu"))
     found = [state.nu for state in states if hasattr(state, "nu")]
-    if len(found) != 1 or jax.tree.structure(found[0]).__ne__(structure):
+    if len(found) != 1 or len({*map(jax.tree.structure, (found[0], params))}) > 1:
         return None
     return found[0]
 

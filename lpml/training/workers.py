@@ -124,6 +124,7 @@ def workers(
         raise ValueError(f"bits = {bits} and format = {format!r} both name codes; set one")
     if norms and bits is None:
         raise ValueError("norms are those of SQ_m; set bits")
-    settings: dict[str, Any] = dict(clip=clip, scheme=scheme, format=format, exempt_below=exempt_below)
-    exchange = Exchange(**settings) if bits is None else Exchange(bits=bits, **settings)
-    return Workers(count, exchange, norms)
+    settings: dict[str, Any] = dict(scheme=scheme, format=format, exempt_below=exempt_below)
+    if bits is not None:
+        settings["bits"] = bits
+    return Workers(count, Exchange(clip=clip, **settings), norms)
