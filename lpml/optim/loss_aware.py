@@ -244,7 +244,6 @@ def second_moment(inner_state: optax.OptState, params: Params) -> Params | None:
 
     None where there is none of the parameters' structure, or more than one.
     """
-    structure = jax.tree.structure(params)
     states = jax.tree.leaves(inner_state, is_leaf=lambda x: hasattr(x, "nu"))
     found = [state.nu for state in states if hasattr(state, "nu")]
     if len(found) != 1 or len({*map(jax.tree.structure, (found[0], params))}) > 1:
