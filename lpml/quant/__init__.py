@@ -1,4 +1,4 @@
-"""Where formats act in a network: products, activations, layers, and which layer gets what."""
+"""Where formats act in a network: products, activations, layers, weights, and who gets what."""
 
 from lpml.quant.activation_layer import QuantizedReLU, Settings, activation, relu
 from lpml.quant.activations import binary_activation, half_gaussian_alpha, quantized_relu

@@ -118,13 +118,14 @@ def test_curvature_of_zero_or_less_counts_for_nothing_beside_more():
 
 def test_sums_by_chunks_are_sums():
     w, d = weights((1, 2 * CHUNK + 4321))
-    for bits in (3,):
-        chunks = laq(w, d, bits)
-        whole = laq(w, d, bits, axis=0)  # one channel, reduced by XLA
-        assert float(chunks.scale) == pytest.approx(float(whole.scale[0, 0]), rel=1e-5)
-        with jax.enable_x64(True):
-            exact = laq(w.astype(float), d.astype(float), bits)
-        assert float(chunks.scale) == pytest.approx(float(exact.scale), rel=1e-5)
+    chunks = laq(w, d, 3)
+    whole = laq(w, d, 3, axis=0)  # one channel, reduced by XLA
+    assert float(chunks.scale) == pytest.approx(float(whole.scale[0, 0]), rel=1e-5)
+    batched = jax.vmap(lambda w, d: laq(w, d, 3))(w[None].repeat(2, 0), d[None].repeat(2, 0))
+    np.testing.assert_allclose(batched.scale, [chunks.scale] * 2, rtol=1e-6)
+    with jax.enable_x64(True):
+        exact = laq(w.astype(float), d.astype(float), 3)
+    assert float(chunks.scale) == pytest.approx(float(exact.scale), rel=1e-5)
 
 
 def test_float32_finds_what_float64_finds():
