@@ -59,7 +59,8 @@ class QuantizedWeights(struct.PyTreeNode):
     def dequantize(self) -> Float[Array, "*shape"]:
         """The weights as floats of the scale's dtype."""
         levels = LevelSet(self.bits, self.levels)
-        unit = _spread(self.scale / levels.top, self.codes.shape)
+        # a product, because a compiler may make one of a division, and rounds otherwise
+        unit = _spread(self.scale * (1 / levels.top), self.codes.shape)
         return levels.decode(self.codes, self.scale.dtype) * unit
 
     def pack(self) -> PackedWeights:

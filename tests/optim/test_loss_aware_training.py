@@ -294,9 +294,7 @@ def linear_model(bits, *, features, steps=1500, clip=0.5, seed=0, sent=None):
     """Mean loss of the last sixth of steps of the paper's linear model (spec of figure 2)."""
     random = np.random.default_rng(seed)
     w = jnp.asarray(random.uniform(-0.5, 0.5, (features, 1)), jnp.float32)
-    tx = optim.loss_aware(
-        0.03, bits=bits, inner="rmsprop", b2=0.99, schedule="sqrt", clip=clip
-    )
+    tx = optim.loss_aware(0.03, bits=bits, inner="rmsprop", b2=0.99, schedule="sqrt", clip=clip)
     state = TrainState.create(
         params={"kernel": jnp.zeros((features, 1))}, tx=tx, key=jax.random.key(seed)
     )
@@ -305,9 +303,9 @@ def linear_model(bits, *, features, steps=1500, clip=0.5, seed=0, sent=None):
         keys = jax.random.split(jax.random.fold_in(state.key, state.step), 2)
         x = jax.random.uniform(keys[0], (64, features), minval=-0.5, maxval=0.5)
         y = x @ w + 0.2 * jax.random.normal(keys[1], (64, 1))
-        value, grads = jax.value_and_grad(
-            lambda p: jnp.mean((x @ p["kernel"] - y) ** 2) / 2
-        )(state.params)
+        value, grads = jax.value_and_grad(lambda p: jnp.mean((x @ p["kernel"] - y) ** 2) / 2)(
+            state.params
+        )
         return state.apply_gradients(grads=grads), value
 
     _, values = jax.jit(lambda s: jax.lax.scan(step, s, length=steps))(state)
