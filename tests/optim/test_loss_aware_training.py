@@ -172,7 +172,7 @@ def test_masters_stay_in_their_box_and_others_do_not_care():
 
 
 def test_layers_are_exempt_by_name_or_mask():
-    loss, params = problem()
+    _, params = problem()
     two = {"first": params["layer"], "last": params["layer"]}
     for mask in (optim.all_but("first"), {"first": dict(kernel=False, bias=False),
                                           "last": dict(kernel=True, bias=False)}):  # fmt: skip
