@@ -103,6 +103,8 @@ def kept_in_box(
     clip: float | None, mask: Callable[[Any], Any] = weights_only
 ) -> optax.GradientTransformationExtraArgs:
     """Cuts updates so that the parameters of `mask` stay in [-clip, clip]; None: everywhere."""
+    if clip is not None and not clip > 0:
+        raise ValueError(f"clip = {clip} must be positive, or None for no projection")
 
     def update(updates, state, params=None, **extra):
         del extra
