@@ -25,13 +25,13 @@ from ml_collections.config_dict import placeholder
 from configs.variants import parse
 
 NETWORKS = ("lenet5", "resnet20", "vgg11")
-METHODS = (*NETWORKS, *(f"{name}_float" for name in NETWORKS))
+METHODS = (*NETWORKS, *(f"{name}_float" for name in NETWORKS), "resnet20_continued")
 
 
 def get_config(variant=""):
     """See the module's docstring."""
     size, method = parse(variant, methods=METHODS)
-    network = method.removesuffix("_float")
+    network = method.removesuffix("_float").removesuffix("_continued")
 
     config = ConfigDict()
     config.seed = 1
@@ -39,21 +39,24 @@ def get_config(variant=""):
     config.data, samples, batch_size = _data(network, size)
     config.data.dir = placeholder(str)
     config.model = _model(network, size)
-    if method == network:
+    if not method.endswith("_float"):
         config.model.activation = dict(
             bits=2, estimator="clipped_relu", rounding="ceil", alpha="half_gaussian"
         )
     epoch = samples // batch_size
     rate, epochs, milestones = _schedule(network, size)
+    small_rate, warmup = _warmup(size) if method.endswith("_continued") else (0.0, 0)
     config.optim = dict(
         name="momentum",
         learning_rate=rate,
         momentum=0.9,
         weight_decay=0.0 if network == "lenet5" else 1e-4,
-        milestones=tuple(at * epoch for at in milestones),
+        milestones=tuple((warmup + at) * epoch for at in milestones),
+        warmup_steps=warmup * epoch,
+        warmup_rate=small_rate,
     )
     config.train = dict(
-        steps=epochs * epoch,
+        steps=(warmup + epochs) * epoch,
         batch_size=batch_size,
         sampling="shuffle",
         log_every=epoch,
@@ -97,8 +100,13 @@ def _schedule(network, size):
     if size == "tiny":
         return 0.05, 3, ()
     if size == "default":
-        return 0.02, 16, (8, 12)
+        return 0.1, 16, (8, 12)
     return (0.1, 50, (20, 40)) if network == "lenet5" else (0.01, 200, (80, 140))
+
+
+def _warmup(size):
+    """The small rate of a continued run, and its epochs before the normal schedule."""
+    return {"tiny": (1e-3, 2), "default": (1e-3, 6), "paper": (1e-5, 20)}[size]
 
 
 def sweep():
