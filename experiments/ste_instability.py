@@ -130,7 +130,7 @@ def load(finished: Mapping[str, Run]) -> Results:
 
 def draw(results: Results) -> dict[str, Figure]:
     """A panel by case; above the training loss, below the test error."""
-    cases = list(results.wrong)
+    cases = [case for case in CASES if case in results.wrong]
     figure = Figure(figsize=(max(4 * len(cases), 6), 6.6), layout="constrained")
     panels = figure.subplots(2, len(cases), sharex=True, sharey="row", squeeze=False)
     for case, (loss, error) in zip(cases, panels.T):
