@@ -31,8 +31,8 @@ def host_roots(
 
     Args:
       stack: [K, b, b]; K may be 0.
-      p: >= 1; for "newton" an integer. Of others, where p is no integer, the residual is that of
-        D's inverse from the same decomposition, which X^p should be.
+      p: >= 1; for "newton" an integer. Where it is none, the residual is that of D's inverse by
+        the same decomposition, which X^p should be.
       method: "eigh", the fastest on a CPU; "svd", by divide and conquer (gesdd), whose singular
         vectors say the signs; "newton", products only.
       damping: of the first try.

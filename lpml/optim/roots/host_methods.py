@@ -1,7 +1,7 @@
 """The solvers of the host: from a stack to a function that tries one damping after another.
 
 A method prepares (decomposes) once and returns `attempt(which, damping)`, the roots of the
-matrices at the indices `which`. All work in the float type of the stack.
+matrices at the indices `which`. All work in float64.
 """
 
 from collections.abc import Callable
@@ -45,21 +45,22 @@ def by_svd(a: np.ndarray, unit: np.ndarray, p: float) -> Attempt:
     """LAPACK's gesdd; singular values with the signs of the eigenvalues."""
 
     def decompose(a):
-        u, s, vh = np.linalg.svd(a, hermitian=False)
-        return signed(u, s, vh)
+        return signed(*np.linalg.svd(a))
 
     return from_spectrum(a, unit, p, *_each_if_one_fails(decompose, a))
 
 
 def by_newton(a: np.ndarray, unit: np.ndarray, p: float) -> Attempt:
-    """Coupled Newton as in `newton.py`, one matrix after another, each no longer than it needs."""
+    """Coupled Newton as in `newton.py`, each matrix for as long as it needs."""
 
     def attempt(which, damping):
-        return Try(*(np.array(of) for of in zip(*(one(k, damping) for k in which))))
-
-    def one(k, damping):
-        ridge = damping.ridge(_largest_eigenvalue(a[k]), unit[k])
-        return _newton(a[k] + ridge * np.eye(a.shape[1], dtype=a.dtype), int(p))
+        found = Try(a[which], *np.zeros((3, len(which))))
+        for at, k in enumerate(which):
+            ridge = damping.ridge(_largest_eigenvalue(a[k]), unit[k])
+            one = _newton(a[k] + ridge * np.eye(a.shape[1]), int(p))
+            for field, value in zip(found, one):
+                field[at] = value
+        return found
 
     return attempt
 
@@ -135,7 +136,7 @@ def _largest_eigenvalue(a: np.ndarray) -> float:
     return max(value, 0.0)
 
 
-def _newton(d: np.ndarray, p: int):
+def _newton(d: np.ndarray, p: int) -> tuple[np.ndarray, float, float, int]:
     identity = np.eye(len(d), dtype=d.dtype)
     largest = np.abs(d).max()
     z = (1 + p) / (2 * np.linalg.norm(d / largest)) / largest

@@ -90,4 +90,6 @@ def check_exponent(p: float, *, whole: bool) -> None:
 def check_stack(shape: tuple[int, ...]) -> None:
     """Raises ValueError unless the shape is [K, b, b] with b >= 1."""
     if len(shape) != 3 or shape[1] != shape[2] or not shape[1]:
-        raise ValueError(f"roots are of a stack of square matrices [K, b, b], not {list(shape)}")
+        raise ValueError(
+            f"roots are of a stack of square matrices [K, b, b], not {list(shape)}"
+        )
