@@ -46,7 +46,9 @@ def _root(a: jax.Array, unit: jax.Array, p: int, damping: Damping) -> One:
     spectrum = damped(values, damping, unit, jnp)
     half = vectors * spectrum.weights ** (1 / (2 * p))
     x = multiply(half, half.T)  # symmetric by construction
-    shift = multiply(vectors * spectrum.shift, vectors.T)
-    target = multiply(vectors * spectrum.kept, vectors.T)
-    residual = deviation(multiply(power(x, p, multiply), a + shift), target, jnp)
+    identity = jnp.eye(len(a), dtype=a.dtype)
+    d = a + multiply(vectors * spectrum.clamp, vectors.T) + spectrum.ridge * identity
+    projector = multiply(vectors * spectrum.kept, vectors.T)
+    target = projector if damping.truncates else identity
+    residual = deviation(multiply(power(x, p, multiply), d), target, jnp)
     return x, residual, residual, jnp.zeros((), jnp.int32)

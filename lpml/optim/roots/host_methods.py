@@ -95,8 +95,12 @@ def from_spectrum(
             inverse = power(root, int(p), np.matmul)
         else:
             inverse = _outer(v * np.sqrt(spectrum.weights)[:, None])
-        shifted = a[which] + _between(v, spectrum.shift)
-        residual = deviation(inverse @ shifted, _between(v, spectrum.kept), np)
+        identity = np.eye(a.shape[1], dtype=a.dtype)
+        d = a[which] + spectrum.ridge[..., None] * identity
+        if spectrum.clamp.any():  # seldom, and a product
+            d += _between(v, spectrum.clamp)
+        target = _between(v, spectrum.kept) if damping.truncates else identity
+        residual = deviation(inverse @ d, target, np)
         return Try(root, residual, residual, np.zeros(len(which), np.int32))
 
     return attempt

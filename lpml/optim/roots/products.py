@@ -44,8 +44,12 @@ def power(a: Any, p: int, multiply: Callable[[Any, Any], Any]) -> Any:
 
 
 def deviation(product: Any, target: Any, xp: Any) -> Any:
-    """max |product - target| over the last two axes; NaN where there is a NaN."""
-    return xp.abs(product - target).max((-2, -1))
+    """max |product - target| over the last two axes; NaN unless all of it is finite.
+
+    That is said apart, for XLA's maximum on a CPU may lose a NaN, and even be -inf.
+    """
+    distance = xp.abs(product - target)
+    return xp.where(xp.isfinite(distance).all((-2, -1)), distance.max((-2, -1)), xp.nan)
 
 
 def without_nan(root: Any, xp: Any) -> tuple[Any, Any]:
