@@ -3,9 +3,9 @@
     PYTHONPATH=. python benchmarks/roots.py [--up-to=1024] [--rounds=3] [--quick]
 
 Condition 1e6, ridge 1e-6. The host's methods in float64 take turns (interleaved rounds), then
-those of programs, in float64 and float32; a program has one thread of LAPACK but products on all
-cores. Milliseconds are the smallest and (in brackets) the median; ratios are the median of
-those inside a round. Residuals are part of the work, since no root is used without.
+those of programs, in float64 and float32, whose products go to all cores. Milliseconds are the
+smallest and (in brackets) the median; ratios are the median of those inside a round. Residuals
+are part of the work, since no root is used without.
 """
 
 import argparse

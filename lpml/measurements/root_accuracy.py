@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 from lpml.measurements.measurement import Lines, Measurement
 from lpml.optim.roots import Damping, RootReport, eigh_roots, host_roots, newton_roots
 from lpml.optim.roots.host_methods import from_spectrum, signed
+from lpml.optim.roots.products import without_nan
 
 METHODS = ("eigh", "gesdd", "gesvd", "newton")
 METRICS = (
@@ -20,6 +21,7 @@ METRICS = (
     "reported_newton",
     "iterations_newton",
 )
+MOST = 1e30
 
 # [1, n, n] to a report
 Solve = Callable[[np.ndarray], RootReport]
@@ -38,12 +40,12 @@ def root_accuracy(
 
     A = H diag(w) H^T with H the matrix of Hadamard, its rows and columns signed and in random
     order, and 1 = w_1 >= ... >= w_n = 1 / condition of uniform logarithm on so coarse a grid
-    that float64 holds A without error. So no solver is the reference of another. In float32 A is
-    rounded, and the reference is the root of the rounded matrix in float64.
+    that float64 holds A without error. So no solver is the reference of another. In float32 A
+    is rounded before the root; the reference is still the root of A.
 
     The methods take turns on one thread of BLAS; seconds are of the machine, and are those of a
-    root with its residual, the smallest of the rounds so far. float64 is the host's way, float32
-    the program's (numpy would compute it in float64), the two SVDs being scipy's.
+    root with its residual, the smallest of the rounds so far. float64 is the host's way,
+    float32 the program's, for numpy computes what is float32 in float64; the SVDs are scipy's.
 
     Args:
       size: n, a power of two from 4 to 4096.
@@ -52,8 +54,8 @@ def root_accuracy(
       dtype: "float64" or "float32".
       epsilon: the ridge, with the largest eigenvalue as its unit.
       rounds: lines, each with all metrics: `error_*` is the distance to the true root in the
-        Frobenius norm, relative; `residual_*` is max |X^p D - I|; `reported_newton` is what the
-        iteration takes for that.
+        Frobenius norm, relative; `residual_*` is max |X^p D - I|, or 1e30 of no finite root;
+        `reported_newton` is what the iteration takes for that.
 
     Raises:
       ValueError: a number out of range; float64 without `precision = "float64"`.
@@ -72,8 +74,6 @@ def root_accuracy(
         a, root = known_root(size, condition, exponent, epsilon, seed)
         if dtype == "float32":
             a = a.astype(np.float32)
-            values, vectors = np.linalg.eigh(a.astype(np.float64))
-            root = (vectors * (values + epsilon) ** (-1 / exponent)) @ vectors.T
         methods = solvers(dtype, exponent, damping)
         seconds = dict.fromkeys(METHODS, np.inf)
         with threadpool_limits(1):
@@ -116,14 +116,21 @@ def solvers(dtype: str, p: int, damping: Damping) -> dict[str, Solve]:
         host = functools.partial(host_roots, p=p, damping=damping, retries=0)
         methods = ("eigh", "newton")
         return {m: functools.partial(host, method=m) for m in methods} | svds
-    return {"eigh": _program(eigh_roots, p, damping), **svds} | {
-        "newton": _program(newton_roots, p, damping)
-    }
+    programs = {"eigh": eigh_roots, "newton": newton_roots}
+    return {m: _program(solver, p, damping) for m, solver in programs.items()} | svds
 
 
 def _program(solver, p: int, damping: Damping) -> Solve:
-    compiled = jax.jit(lambda stack: solver(stack, p, damping=damping))
-    return lambda stack: jax.device_get(compiled(jnp.asarray(stack)))
+    compiled = _compiled(solver, p, damping.kind)
+    return lambda stack: jax.device_get(compiled(jnp.asarray(stack), damping.epsilon))
+
+
+@functools.cache
+def _compiled(solver, p: int, kind: str):
+    """One program for all ridges."""
+    return jax.jit(
+        lambda stack, epsilon: solver(stack, p, damping=Damping(kind, epsilon)),
+    )
 
 
 def _by_svd(driver: str, p: int, damping: Damping) -> Solve:
@@ -133,6 +140,7 @@ def _by_svd(driver: str, p: int, damping: Damping) -> Solve:
         with np.errstate(all="ignore"):
             attempt = from_spectrum(stack, unit, p, values[None], vectors[None])
             found = attempt(np.arange(1), damping)
+        found = found._replace(root=without_nan(found.root, np)[0])
         return RootReport(**found._asdict(), ok=None, epsilon=None)
 
     return solve
@@ -142,10 +150,15 @@ def _metrics(name: str, report: RootReport, root: np.ndarray, seconds: float):
     distance = np.linalg.norm(report.root[0].astype(np.float64) - root) / np.linalg.norm(root)
     line = {
         f"error_{name}": float(distance),
-        f"residual_{name}": float(report.residual[0]),
+        f"residual_{name}": _bounded(report.residual[0]),
         f"seconds_{name}": seconds,
     }
     if name == "newton":
-        line["reported_newton"] = float(report.error[0])
+        line["reported_newton"] = _bounded(report.error[0])
         line["iterations_newton"] = int(report.iterations[0])
     return line
+
+
+def _bounded(value) -> float:
+    """A log takes finite numbers only."""
+    return float(value) if value < MOST else MOST  # false of NaN too

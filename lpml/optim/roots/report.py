@@ -25,16 +25,17 @@ class Damping:
     Args:
       kind: one of the three.
       epsilon: >= 0; float32 needs 1e-6 for a usable root of a badly conditioned matrix,
-        float64 admits 1e-12.
+        float64 admits 1e-12. May be traced in a program, and is not checked then.
     """
 
     kind: str = "relative"
-    epsilon: float = 1e-6
+    epsilon: float | jax.Array = 1e-6
 
     def __post_init__(self):
         if self.kind not in KINDS:
             raise ValueError(f"damping {self.kind!r} does not exist; choose {', '.join(KINDS)}")
-        if not 0 <= self.epsilon < float("inf"):
+        known = isinstance(self.epsilon, (int, float))
+        if known and not 0 <= self.epsilon < float("inf"):
             raise ValueError(f"epsilon = {self.epsilon} of the damping must be >= 0 and finite")
 
     @property
