@@ -58,7 +58,7 @@ def root_accuracy(
         `reported_newton` is what the iteration takes for that.
 
     Raises:
-      ValueError: a number out of range; float64 without `precision = "float64"`.
+      ValueError: a number out of range; `precision` is not "float64".
     """
     if size not in [2**k for k in range(2, 13)]:
         raise ValueError(f"size = {size} must be a power of two from 4 to 4096")
@@ -68,6 +68,8 @@ def root_accuracy(
         raise ValueError(f"dtype {dtype!r} must be float64 or float32")
     if rounds < 1 or exponent < 1:
         raise ValueError(f"rounds = {rounds} and exponent = {exponent} must be positive")
+    if jnp.result_type(float) != jnp.float64:
+        raise ValueError("root_accuracy needs config.precision = 'float64'")
     damping = Damping("absolute", epsilon)
 
     def lines(seed: int) -> Lines:
@@ -81,7 +83,7 @@ def root_accuracy(
                 for name in ("eigh", "newton"):
                     methods[name](a[None])
             for _ in range(rounds):
-                line = {}
+                line: dict[str, float] = {}
                 for name, solve in methods.items():
                     started = time.perf_counter()
                     report = solve(a[None])
@@ -120,13 +122,13 @@ def solvers(dtype: str, p: int, damping: Damping) -> dict[str, Solve]:
     return {m: _program(solver, p, damping) for m, solver in programs.items()} | svds
 
 
-def _program(solver, p: int, damping: Damping) -> Solve:
+def _program(solver: Callable, p: int, damping: Damping) -> Solve:
     compiled = _compiled(solver, p, damping.kind)
     return lambda stack: jax.device_get(compiled(jnp.asarray(stack), damping.epsilon))
 
 
 @functools.cache
-def _compiled(solver, p: int, kind: str):
+def _compiled(solver: Callable, p: int, kind: str) -> Callable:
     """One program for all ridges."""
     return jax.jit(
         lambda stack, epsilon: solver(stack, p, damping=Damping(kind, epsilon)),
@@ -146,7 +148,9 @@ def _by_svd(driver: str, p: int, damping: Damping) -> Solve:
     return solve
 
 
-def _metrics(name: str, report: RootReport, root: np.ndarray, seconds: float):
+def _metrics(
+    name: str, report: RootReport, root: np.ndarray, seconds: float
+) -> dict[str, float]:
     distance = np.linalg.norm(report.root[0].astype(np.float64) - root) / np.linalg.norm(root)
     line = {
         f"error_{name}": float(distance),
@@ -159,6 +163,6 @@ def _metrics(name: str, report: RootReport, root: np.ndarray, seconds: float):
     return line
 
 
-def _bounded(value) -> float:
+def _bounded(value: float) -> float:
     """A log takes finite numbers only."""
     return float(value) if value < MOST else MOST  # false of NaN too

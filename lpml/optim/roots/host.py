@@ -6,7 +6,7 @@ scipy's wrappers hold it, which would halt the loop for as long as a root takes.
 
 import numpy as np
 
-from lpml.optim.roots.host_methods import METHODS, Try
+from lpml.optim.roots.host_methods import METHODS, Method, Try
 from lpml.optim.roots.newton import check_newton
 from lpml.optim.roots.products import normalised, without_nan
 from lpml.optim.roots.report import Damping, RootReport, check_exponent, check_stack
@@ -58,13 +58,20 @@ def host_roots(
         return _tried(stack, p, METHODS[method], damping, tolerance, retries)
 
 
-def _tried(stack, p, method, damping, tolerance, retries) -> RootReport:
+def _tried(
+    stack: np.ndarray,
+    p: float,
+    method: Method,
+    damping: Damping,
+    tolerance: float,
+    retries: int,
+) -> RootReport:
     a, finite, unit = normalised(stack.astype(np.float64), np)
     attempt = method(a, unit, p)
-    found = _report(len(stack), stack.shape[1], damping.epsilon)
+    found = _report(len(stack), stack.shape[1])
     left = np.arange(len(stack))
     for _ in range(retries + 1):
-        _put(found, left, attempt(left, damping), damping.epsilon)
+        _put(found, left, attempt(left, damping), float(damping.epsilon))
         good = found.residual[left] <= tolerance
         left = left[~good & finite[left]]
         if not len(left) or not damping.epsilon:  # ten times nothing is nothing
@@ -79,14 +86,14 @@ def _tried(stack, p, method, damping, tolerance, retries) -> RootReport:
     return found._replace(root=root, ok=ok)
 
 
-def _report(count: int, b: int, epsilon: float) -> RootReport:
+def _report(count: int, b: int) -> RootReport:
     return RootReport(
         root=np.empty((count, b, b)),
         ok=np.zeros(count, bool),
         residual=np.full(count, np.inf),
         error=np.full(count, np.inf),
         iterations=np.zeros(count, np.int32),
-        epsilon=np.full(count, epsilon),
+        epsilon=np.zeros(count),
     )
 
 

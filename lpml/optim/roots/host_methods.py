@@ -114,7 +114,9 @@ def _between(v, diagonal):
     return (v * diagonal[:, None]) @ np.swapaxes(v, 1, 2)
 
 
-def _each_if_one_fails(decompose: Callable[[np.ndarray], Decomposition], a: np.ndarray):
+def _each_if_one_fails(
+    decompose: Callable[[np.ndarray], Decomposition], a: np.ndarray
+) -> Decomposition:
     """One call for all; numpy gives up all if one does not converge, so then one by one."""
     try:
         return decompose(a)

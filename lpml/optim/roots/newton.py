@@ -127,7 +127,9 @@ def _root(d: jax.Array, p: int) -> One:
     largest = jnp.abs(d).max()  # a large absolute ridge has no square in float32
     z = (1 + p) / (2 * jnp.linalg.norm(d / largest)) / largest
     m, x = z * d, z ** (1 / p) * identity
-    start = _Carry(m, x, deviation(m, identity, jnp), x, jnp.asarray(jnp.inf, d.dtype), 0)
+    start = _Carry(
+        m, x, deviation(m, identity, jnp), x, jnp.asarray(jnp.inf, d.dtype), jnp.int32(0)
+    )
     end = jax.lax.while_loop(going_on, step, start)
     worse = ~(end.error < WORSE * end.error_before)
     x = jnp.where(worse, end.x_before, end.x)
