@@ -3,7 +3,8 @@
     PYTHONPATH=. python benchmarks/roots.py [--up-to=1024] [--rounds=3] [--quick]
 
 Condition 1e6, ridge 1e-6. The host's methods in float64 take turns (interleaved rounds), then
-those of programs, in float64 and float32, whose products go to all cores. Milliseconds are the
+those of programs, in float64 and float32, whose products go to all cores. The host's are
+milliseconds of the processor, which other work moves least, a program's of the clock: the
 smallest and (in brackets) the median; ratios are the median of those inside a round. Residuals
 are part of the work, since no root is used without.
 """
@@ -25,20 +26,20 @@ RATIOS = (("gesvd", "newton"), ("gesdd", "newton"), ("newton", "eigh"))
 
 
 def host(a, rounds):
-    """Seconds of every round by method."""
+    """Seconds of the processor, of every round by method."""
     methods = solvers("float64", P, DAMPING)
     seconds = {name: [] for name in methods}
     with threadpool_limits(1):
         for _ in range(rounds):
             for name, solve in methods.items():
-                started = time.perf_counter()
+                started = time.process_time()
                 solve(a[None])
-                seconds[name].append(time.perf_counter() - started)
+                seconds[name].append(time.process_time() - started)
     return seconds
 
 
 def programs(a, rounds):
-    """The same of jitted ones, by method and type."""
+    """The same of jitted ones, by method and type, in seconds of the clock."""
     runs = {}
     for dtype in ("float64", "float32"):
         for name, solver in (("eigh", eigh_roots), ("newton", newton_roots)):

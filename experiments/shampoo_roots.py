@@ -7,8 +7,7 @@ roots of Shampoo by coupled Newton iteration: cheaper than SVD, the more so with
 
 Four ways take turns on one BLAS thread, with symmetric matrices whose fourth roots are known:
 eigendecomposition (numpy's eigh), SVD by divide and conquer (LAPACK's gesdd, numpy's default),
-SVD by QR iteration (gesvd), Newton. Seconds are of the machine, hence only their ratios are
-judged. Then what roots are worth: float32 needs a ridge, and the error that Newton's iteration
+SVD by QR iteration (gesvd), Newton. Seconds are this machine's, hence only ratios are judged. Then what roots are worth: float32 needs a ridge, and the error that Newton's iteration
 stops by says nothing of the root's.
 """
 
@@ -138,7 +137,7 @@ def draw(found: Found) -> dict[str, Figure]:
     ratio.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ratio.yaxis.set_major_formatter("{x:g}")
     ratio.yaxis.set_minor_formatter(NullFormatter())
-    seconds.set(ylabel="seconds on this machine", title="time of a root, float64")
+    seconds.set(ylabel="seconds of this processor", title="time of a root, float64")
     ratio.set(ylabel="time / time of Newton", title="relative to Newton, float64")
     by_size.set(
         ylabel="relative error of the root",

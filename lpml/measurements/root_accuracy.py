@@ -43,9 +43,10 @@ def root_accuracy(
     that float64 holds A without error. So no solver is the reference of another. In float32 A
     is rounded before the root; the reference is still the root of A.
 
-    The methods take turns on one thread of BLAS; seconds are of the machine, and are those of a
-    root with its residual, the smallest of the rounds so far. float64 is the host's way,
-    float32 the program's, for numpy computes what is float32 in float64; the SVDs are scipy's.
+    float64 is the host's way, float32 the program's, for numpy computes what is float32 in
+    float64; the SVDs are scipy's. The methods take turns on one thread of BLAS. Seconds are of
+    the processor, which other work on the machine moves least; they are those of a root with
+    its residual, the smallest of the rounds so far.
 
     Args:
       size: n, a power of two from 4 to 4096.
@@ -85,9 +86,9 @@ def root_accuracy(
             for _ in range(rounds):
                 line: dict[str, float] = {}
                 for name, solve in methods.items():
-                    started = time.perf_counter()
+                    started = time.process_time()
                     report = solve(a[None])
-                    seconds[name] = min(seconds[name], time.perf_counter() - started)
+                    seconds[name] = min(seconds[name], time.process_time() - started)
                     line |= _metrics(name, report, root, seconds[name])
                 yield line
 

@@ -54,11 +54,16 @@ def on_host(method):
 
 def program(solver):
     """A solver of a program with the call and the arrays of one of the host, in x64."""
-    compiled = jax.jit(solver, static_argnums=1, static_argnames=("damping", "tolerance"))
 
-    def run(stack, p, **settings):
+    @functools.partial(jax.jit, static_argnums=(1, 2))
+    def compiled(stack, p, kind, epsilon):
+        return solver(stack, p, damping=Damping(kind, epsilon))
+
+    def run(stack, p, damping):
         with jax.enable_x64(True):
-            return jax.device_get(compiled(jnp.asarray(stack), p, **settings))
+            return jax.device_get(
+                compiled(jnp.asarray(stack), p, damping.kind, damping.epsilon)
+            )
 
     return run
 
