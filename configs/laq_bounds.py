@@ -35,7 +35,7 @@ def get_config(variant=""):
         bits=2,
         clip=placeholder(float),
         # of CifarNet's convolutions (for each input map) and dense layers, and one between
-        sizes=(100, 1600, 10_000) if tiny else (1600, 12_800, 73_728, 262_144, 884_736),
+        sizes=(1600, 12_800, 40_000) if tiny else (1600, 12_800, 73_728, 262_144, 884_736),
         spike=False,
         trials=8 if tiny else 16,
     )

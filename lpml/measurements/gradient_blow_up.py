@@ -11,7 +11,7 @@ from lpml.measurements.measurement import Lines, Measurement
 from lpml.quant import clip_to_deviations, stochastic_quantize
 from lpml.quant.gradients import check_bits
 
-METRICS = ("blow_up", "clip_bias", "size")
+METRICS = ("blow_up", "error", "clip_bias", "size")
 
 
 def gradient_blow_up(
@@ -23,6 +23,7 @@ def gradient_blow_up(
     A line for each size d has, as means over the trials,
       blow_up: that ratio, of Q(Clip(g)) where `clip` is set. Its root is the factor by which
         the convergence bounds of quantised gradients are slower than those of whole ones.
+      error: the standard error of blow_up, from the spread of the trials' own ratios.
       clip_bias: E ||Clip(g) - g||^2 / E ||g||^2; 0 without clipping.
       size: d.
     Every trial draws a gradient of its own and rounds it once. Codes are computed in float32
@@ -35,7 +36,7 @@ def gradient_blow_up(
       spike: false: standard normal entries. True: one entry is 1, the others are
         1 / (1 + sqrt(d)), with random signs: the direction whose max |g| sum |g| / ||g||^2 is
         the largest that there is, (1 + sqrt(d)) / 2.
-      trials: gradients for each size, >= 1.
+      trials: gradients for each size, >= 2.
 
     Raises:
       ValueError: a number out of its range, or no size.
@@ -46,22 +47,27 @@ def gradient_blow_up(
     check_bits(bits)
     if clip is not None and not clip > 0:
         raise ValueError(f"clip = {clip} must be positive, or None for no clipping")
-    if not sizes or min(sizes) < 1 or trials < 1:
-        raise ValueError(
-            f"sizes = {list(sizes)} and trials = {trials} must be at least 1, and one size given"
-        )
+    if not sizes or min(sizes) < 1:
+        raise ValueError(f"sizes = {list(sizes)} must be one or more numbers, at least 1 each")
+    if trials < 2:
+        raise ValueError(f"trials = {trials} must be at least 2, for an error can be told")
 
     def lines(seed: int) -> Lines:
         for size in sizes:
             random = np.random.default_rng((seed, size))
-            sums = np.zeros(3)
-            for _ in range(trials):
-                g = (_spike if spike else _normal)(random, size)
-                key = jax.random.key(int(random.integers(2**31)))
-                cut, sent = _sent(g, key, clip, bits=bits)
-                sums += [_square(sent), _square(np.asarray(cut, np.float64) - g), _square(g)]
-            blow_up, bias = sums[:2] / sums[2]
-            yield {"blow_up": blow_up, "clip_bias": bias, "size": float(size)}
+            found = np.array([_norms(*trial(random, size)) for _ in range(trials)])
+            sent, cut, whole = found.T
+            yield {
+                "blow_up": sent.sum() / whole.sum(),
+                "error": np.std(sent / whole, ddof=1) / np.sqrt(trials),
+                "clip_bias": cut.sum() / whole.sum(),
+                "size": float(size),
+            }
+
+    def trial(random, size):
+        g = (_spike if spike else _normal)(random, size)
+        key = jax.random.key(int(random.integers(2**31)))
+        return (g, *_sent(g, key, clip, bits=bits))
 
     return Measurement(lines, len(sizes), METRICS)
 
@@ -84,6 +90,7 @@ def _sent(g: jax.Array, key: jax.Array, clip: float | None, *, bits: int):
     return cut, stochastic_quantize(cut, bits, key).dequantize()
 
 
-def _square(x):
-    """||x||^2 in float64."""
-    return float(np.sum(np.asarray(x, np.float64) ** 2))
+def _norms(g, cut, sent):
+    """||Q(Clip(g))||^2, ||Clip(g) - g||^2 and ||g||^2 in float64."""
+    g, cut, sent = (np.asarray(x, np.float64) for x in (g, cut, sent))
+    return [float(np.sum(x**2)) for x in (sent, cut - g, g)]

@@ -1,0 +1,55 @@
+"""The wider the convolutions of CifarNet, the more gradients of three bits slow it down.
+
+Figure 2 (right) of Hou, Zhang and Kwok, Analysis of quantized models, ICLR 2019: weights of
+three bits (LAQ3) and gradients whole, in 3 bits, and in 3 bits clipped, by the number d of
+filters of the two convolutions.
+
+    python launch.py --experiment=laq_dimension_cifarnet
+    python launch.py --experiment=laq_dimension_cifarnet --size=paper   (CIFAR-10; a GPU)
+
+The default size has thin networks that learn digits.
+"""
+
+from matplotlib.figure import Figure
+
+from experiments.laq_widths import Results, Study, judged, picture, points, results
+from lpml.runs import Point, Run, Verdict
+
+WIDTHS = {"tiny": (4, 8), "default": (4, 16), "paper": (16, 32, 64)}
+SEEDS = {"tiny": (1, 2), "default": (1, 2, 3), "paper": (1, 2, 3)}
+PATCH = 5 * 5
+
+
+def _width(config):
+    return config["model"]["width"]
+
+
+STUDY = Study(
+    "CifarNet",
+    "cifarnet",
+    setting=lambda width: {"model.width": width},
+    width=_width,
+    tensor="Conv_1/kernel",
+    entries=lambda config: PATCH * _width(config) ** 2,
+)
+
+
+def runs(size: str) -> list[Point]:
+    """All widths, gradients and seeds."""
+    return points(STUDY, WIDTHS[size], SEEDS[size], size)
+
+
+def load(finished: dict[str, Run]) -> Results:
+    """Losses, accuracies and blow-ups."""
+    return results(STUDY, finished)
+
+
+def draw(found: Results) -> dict[str, Figure]:
+    """Losses over the epochs, costs and blow-ups over the width."""
+    return {"figure": picture(STUDY, found)}
+
+
+def check(found: Results, size: str) -> list[Verdict]:
+    """See `laq_widths`."""
+    del size  # the claims are the same at every size
+    return judged(STUDY, found)

@@ -1,0 +1,55 @@
+"""The wider a network with one hidden layer, the more gradients of three bits slow it down.
+
+Figure 2 (middle) of Hou, Zhang and Kwok, Analysis of quantized models, ICLR 2019: weights of
+three bits (LAQ3) and gradients whole, in 3 bits, and in 3 bits clipped, by the number d of
+hidden units.
+
+    python launch.py --experiment=laq_dimension_mlp
+    python launch.py --experiment=laq_dimension_mlp --size=paper   (MNIST)
+
+The default size learns digits. `configs/laq_networks.py` has the rates.
+"""
+
+from matplotlib.figure import Figure
+
+from experiments.laq_widths import Results, Study, judged, picture, points, results
+from lpml.runs import Point, Run, Verdict
+
+WIDTHS = {"tiny": (8, 32), "default": (16, 64, 256), "paper": (64, 256, 1024)}
+SEEDS = {"tiny": (1, 2, 3), "default": (1, 2, 3, 4, 5), "paper": (1, 2, 3)}
+INPUTS = {"digits": 64, "mnist": 784}
+
+
+def _width(config):
+    return config["model"]["hidden"][0]
+
+
+STUDY = Study(
+    "one hidden layer",
+    "mlp",
+    setting=lambda width: {"model.hidden": (width,)},
+    width=_width,
+    tensor="Dense_0/kernel",
+    entries=lambda config: INPUTS[config["data"]["name"]] * _width(config),
+)
+
+
+def runs(size: str) -> list[Point]:
+    """All widths, gradients and seeds."""
+    return points(STUDY, WIDTHS[size], SEEDS[size], size)
+
+
+def load(finished: dict[str, Run]) -> Results:
+    """Losses, accuracies and blow-ups."""
+    return results(STUDY, finished)
+
+
+def draw(found: Results) -> dict[str, Figure]:
+    """Losses over the epochs, costs and blow-ups over the width."""
+    return {"figure": picture(STUDY, found)}
+
+
+def check(found: Results, size: str) -> list[Verdict]:
+    """See `laq_widths`."""
+    del size  # the claims are the same at every size
+    return judged(STUDY, found)
