@@ -121,7 +121,7 @@ def draw(results: Results) -> dict[str, Figure]:
     two_bits, slowness, biases = figure.subplots(1, 3)
     sizes = next(iter(results[CASES[0]].values())).sizes
     for clip in CLIPS:
-        name = "not clipped" if clip is None else f"clipped at {clip:g} σ"
+        name = "not clipped" if clip is None else rf"clipped at {clip:g}$\sigma$"
         color = {None: "#D55E00", 3.0: "#0072B2", 2.0: "#009E73", 1.0: "#CC79A7"}[clip]
         _plot(two_bits, sizes, results[Case(2, clip)], color, clip, f"{name}, measured")
         if clip is not None:
@@ -136,7 +136,7 @@ def draw(results: Results) -> dict[str, Figure]:
     log_axes(two_bits)
     for bits in BITS:
         for clip in (None, 3.0):
-            label = f"{bits} bits" + (f", clipped at {clip:g} σ" if clip else "")
+            label = f"{bits} bits" + (rf", clipped at {clip:g}$\sigma$" if clip else "")
             root = {
                 seed: m._replace(blow_up=np.sqrt(m.blow_up))
                 for seed, m in results[Case(bits, clip)].items()
@@ -154,7 +154,7 @@ def draw(results: Results) -> dict[str, Figure]:
         biases.plot(clips, seen, "osD^v"[place % 5], mfc="none", color=f"C{place}",
                     label=f"measured, d = {size:.0f}")  # fmt: skip
     biases.set(title="what clipping cuts off", xlabel="threshold c (standard deviations)",
-               ylabel="E ||Clip(g) − g||² / E ||g||²", yscale="log")  # fmt: skip
+               ylabel="E ||Clip(g) - g||² / E ||g||²", yscale="log")  # fmt: skip
     log_axes(biases)
     for axes in (two_bits, slowness, biases):
         axes.legend(fontsize=8)
@@ -255,8 +255,8 @@ def _pessimism(results):
         {seed: x > 3 for seed, x in factor.items()},
         measured=f"bound {math.sqrt(bound(2, largest)):.3g}, measured "
         f"{in_words(math.sqrt(m.blow_up[-1]) for m in seen.values())}: pessimistic by "
-        f"{in_words(factor.values())}; clipped at 3 σ: bound {math.sqrt(bound(2, 1, 3.0)):.3g}, "
-        f"measured {in_words(map(math.sqrt, clipped))}",
+        f"{in_words(factor.values())}; clipped at 3 sigma: bound "
+        f"{math.sqrt(bound(2, 1, 3.0)):.3g}, measured {in_words(map(math.sqrt, clipped))}",
         expected="pessimistic by more than 3",
     )
 

@@ -11,6 +11,7 @@ Losses are means of squared errors, twice the paper's: noise alone is 0.04. An i
 computation in float64 ended at 0.19, 0.69 and 2.57 for d = 64, 256 and 1024.
 """
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -126,18 +127,19 @@ def draw(curves: Curves) -> dict[str, Figure]:
     over_steps.legend()
     over_steps.set(xlabel="step", title="binary weights", ylabel="mean of squared errors")
     for weights, marker, color in ((LAB, "o", "#D55E00"), (FLOAT, "s", "#0072B2")):
-        _over(over_d, dimensions, [ends(curves[Setting(weights, d, WHOLE)]) for d in dimensions],
-              color=color, marker=marker, label=NAMES[weights])  # fmt: skip
+        last = [ends(curves[Setting(weights, d, WHOLE)]) for d in dimensions]
+        _over(over_d, dimensions, last, color=color, marker=marker, label=NAMES[weights])
     lab = np.mean(list(ends(curves[Setting(LAB, dimensions[0], WHOLE)]).values()))
     slope = (lab - NOISE) / dimensions[0]
     over_d.plot(dimensions, [NOISE + slope * d for d in dimensions], color="0.5", linestyle=":",
-                label=f"noise + d × {slope:.2g}")  # fmt: skip
+                label=f"noise + {slope:.2g} d")  # fmt: skip
     over_d.axhline(NOISE, color="black", linewidth=1, label="noise of the labels")
     over_d.set(title="at the end, whole gradients", ylabel="mean of squared errors")
     over_d.legend()
     for sent in (TWO, CLIPPED, FOUR):
-        _over(slowness, dimensions, [slow_down(curves, LAB, d, sent) for d in dimensions],
-              color=sent.color, linestyle=sent.line, marker=sent.marker, label=sent.label)  # fmt: skip
+        slower = [slow_down(curves, LAB, d, sent) for d in dimensions]
+        style = dict(color=sent.color, linestyle=sent.line, marker=sent.marker)
+        _over(slowness, dimensions, slower, label=sent.label, **style)
     slowness.axhline(1, color="black", linewidth=1)
     slowness.set(
         title="binary weights", ylabel=f"steps until {CLOSED:.0%} of the gap is closed\n"
@@ -168,7 +170,7 @@ def _over(axes, dimensions, by_dimension, **style):
 def _thinned(values):
     """Means over stretches that are alike on a logarithmic axis of steps; (steps, values)."""
     edges = np.unique(np.geomspace(1, len(values), 60).astype(int))
-    parts = list(zip(edges[:-1], edges[1:]))
+    parts = list(itertools.pairwise(edges))
     middle = [EVERY * np.sqrt(low * max(high - 1, low)) for low, high in parts]
     return middle, [np.mean(values[low:high]) for low, high in parts]
 

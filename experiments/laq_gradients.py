@@ -17,7 +17,7 @@ class Sent(NamedTuple):
 
 WHOLE = Sent("whole gradients", "whole", None, None, "#000000", "-", "o")
 TWO = Sent("2 bits (SQ2)", "sq2", 2, None, "#D55E00", "--", "s")
-CLIPPED = Sent("2 bits, clipped at 3 $\\sigma$", "sq2clip", 2, 3.0, "#0072B2", "-.", "^")
+CLIPPED = Sent("2 bits, clipped at 3$\\sigma$", "sq2clip", 2, 3.0, "#0072B2", "-.", "^")
 FOUR = Sent("4 bits (SQ4)", "sq4", 4, None, "#E69F00", ":", "D")
 THREE = Sent("3 bits (SQ3)", "sq3", 3, None, "#D55E00", "--", "s")
-THREE_CLIPPED = Sent("3 bits, clipped at 3 $\\sigma$", "sq3clip", 3, 3.0, "#0072B2", "-.", "^")
+THREE_CLIPPED = Sent("3 bits, clipped at 3$\\sigma$", "sq3clip", 3, 3.0, "#0072B2", "-.", "^")

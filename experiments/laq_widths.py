@@ -179,10 +179,14 @@ def picture(study: Study, found: Results) -> Figure:
         entries = [next(iter(found[w, sent].values())).entries for w in widths]
         bounds = [bound(3, n, sent.clip) for n in entries]
         words = "bound for normal entries" if sent.clip else "bound"
-        blow_up.plot(widths, bounds, color=sent.color, linewidth=1, label=f"{sent.label}, {words}")
+        blow_up.plot(
+            widths, bounds, color=sent.color, linewidth=1, label=f"{sent.label}, {words}"
+        )
     cost.axhline(0, color="black", linewidth=1)
     cost.set(title="average loss of training", ylabel="decades above whole gradients")
-    blow_up.set(title=f"gradient of {study.tensor}", ylabel="||Q(g)||² / ||g||², mean of training")
+    blow_up.set(
+        title=f"gradient of {study.tensor}", ylabel="||Q(g)||² / ||g||², mean of training"
+    )
     blow_up.set_yscale("log")
     for axes in (cost, blow_up):
         axes.set_xscale("log", base=2)
