@@ -159,6 +159,7 @@ def draw(results: Results) -> dict[str, Figure]:
     for axes in (two_bits, slowness, biases):
         axes.legend(fontsize=8)
         axes.grid(True, color="0.88")
+    slowness.set_ylim(top=2.6)  # room for the legend
     figure.suptitle(f"Stochastic rounding of normal gradients (means over {len(SEEDS)} seeds)")
     return {"figure": figure}
 

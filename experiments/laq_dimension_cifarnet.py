@@ -31,6 +31,7 @@ STUDY = Study(
     width=_width,
     tensor="Conv_1/kernel",
     entries=lambda config: PATCH * _width(config) ** 2,
+    rates={"tiny": (2e-3,), "default": (2e-3,), "paper": (2e-4,)},
 )
 
 

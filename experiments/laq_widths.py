@@ -1,7 +1,9 @@
 """Networks of several widths with gradients in few bits: what two experiments have in common.
 
 The theory bounds the average loss over the steps of training (the regret), so that is what is
-compared: in decades above whole gradients, seed by seed. A gradient's blow-up is the mean of
+compared: in decades above whole gradients, seed by seed. Noise also makes the steps of RMSProp
+and Adam shorter, and a rate that is too large for whole gradients would suit noisy ones; so
+every width and way of sending has the rate of a grid with which its mean loss is least. A gradient's blow-up is the mean of
 ||Q(g)||^2 / ||g||^2 over the training, as the runs log it.
 """
 
@@ -30,6 +32,7 @@ class Study(NamedTuple):
       width: `width(config)`, read back.
       tensor: the parameter whose blow-up is shown.
       entries: `entries(config)`, how many it has.
+      rates: that each curve may choose from, by size.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Study(NamedTuple):
     width: Callable[[dict[str, Any]], int]
     tensor: str
     entries: Callable[[dict[str, Any]], int]
+    rates: dict[str, tuple[float, ...]]
 
 
 class Curves(NamedTuple):
@@ -48,12 +52,19 @@ class Curves(NamedTuple):
       accuracy: on the test set at the end, percent.
       blow_up: mean over the training; 1 where gradients are whole.
       entries: of the tensor that it is of.
+      rate: of learning.
     """
 
     losses: np.ndarray
     accuracy: float
     blow_up: float
     entries: int
+    rate: float
+
+    @property
+    def average(self) -> float:
+        """Mean loss over the steps of training."""
+        return float(np.mean(self.losses[1:]))
 
 
 Results = dict[tuple[int, Sent], dict[int, Curves]]
@@ -63,13 +74,14 @@ Results = dict[tuple[int, Sent], dict[int, Curves]]
 def points(
     study: Study, widths: tuple[int, ...], seeds: tuple[int, ...], size: str
 ) -> list[Point]:
-    """Every width with all gradients and seeds; tensors are sent in few bits however small."""
+    """Every width with all gradients, rates and seeds; tensors are sent in few bits however small."""
     return [
         Point(
-            f"d{width}-{sent.slug}-seed{seed}",
+            f"d{width}-{sent.slug}-rate{rate:g}-seed{seed}",
             f"configs/laq_networks.py:{study.variant},{size}",
             {
                 **study.setting(width),
+                "optim.learning_rate": rate,
                 "workers.bits": sent.bits,
                 "workers.clip": sent.clip,
                 "workers.exempt_below": 0,
@@ -79,14 +91,15 @@ def points(
         )
         for width in widths
         for sent in GRADIENTS
+        for rate in study.rates[size]
         for seed in seeds
     ]
 
 
 def results(study: Study, finished: dict[str, Run]) -> Results:
-    """Reads the runs back."""
+    """Reads the runs back and chooses the rates."""
     by_slug = {sent.slug: sent for sent in GRADIENTS}
-    found: Results = {}
+    found: dict[tuple[int, Sent], dict[float, dict[int, Curves]]] = {}
     for name, run in finished.items():
         sent = by_slug[name.split("-")[1]]
         assert run.final is not None
@@ -96,18 +109,21 @@ def results(study: Study, finished: dict[str, Run]) -> Results:
             100 * run.final["test_accuracy"],
             float(np.mean(ratios)) if sent.bits else 1.0,
             study.entries(run.config),
+            run.config["optim"]["learning_rate"],
         )
-        found.setdefault((study.width(run.config), sent), {})[run.config["seed"]] = curves
-    return found
+        by_rate = found.setdefault((study.width(run.config), sent), {})
+        by_rate.setdefault(curves.rate, {})[run.config["seed"]] = curves
+    return {key: min(by_rate.values(), key=_average) for key, by_rate in found.items()}
+
+
+def _average(by_seed):
+    return np.mean([curves.average for curves in by_seed.values()])
 
 
 def above(found: Results, width: int, sent: Sent, other: Sent = WHOLE) -> dict[int, float]:
     """Decades by which the average loss of training is above another's, seed by seed."""
     one, two = found[width, sent], found[width, other]
-    return {
-        seed: float(np.log10(np.mean(one[seed].losses[1:]) / np.mean(two[seed].losses[1:])))
-        for seed in one
-    }
+    return {seed: float(np.log10(one[seed].average / two[seed].average)) for seed in one}
 
 
 def judged(study: Study, found: Results) -> list[Verdict]:
@@ -163,15 +179,16 @@ def picture(study: Study, found: Results) -> Figure:
     for axes, width in ((narrow, widths[0]), (wide, widths[-1])):
         for sent in GRADIENTS:
             losses = np.log([curves.losses[1:] for curves in found[width, sent].values()])
+            rate = next(iter(found[width, sent].values())).rate
             epochs = np.arange(1, losses.shape[1] + 1)
             axes.plot(epochs, np.exp(losses.mean(0)), color=sent.color, linestyle=sent.line,
-                      label=sent.label)  # fmt: skip
+                      label=f"{sent.label}, rate {rate:g}")  # fmt: skip
             axes.fill_between(epochs, np.exp(losses.min(0)), np.exp(losses.max(0)),
                               color=sent.color, alpha=0.15, linewidth=0)  # fmt: skip
         axes.set(title=f"d = {width}", xlabel="epoch", ylabel="training loss (nats)")
         axes.set_yscale("log")
         log_axes(axes)
-    wide.legend()
+        axes.legend(fontsize=8)
     for sent in (THREE, THREE_CLIPPED):
         _range(cost, widths, [above(found, w, sent).values() for w in widths], sent, sent.label)
         grown = [[c.blow_up for c in found[w, sent].values()] for w in widths]
