@@ -3,8 +3,8 @@
 The theory bounds the average loss over the steps of training (the regret), so that is what is
 compared: in decades above whole gradients, seed by seed. Noise also makes the steps of RMSProp
 and Adam shorter, and a rate that is too large for whole gradients would suit noisy ones; so
-every width and way of sending has the rate of a grid with which its mean loss is least. A gradient's blow-up is the mean of
-||Q(g)||^2 / ||g||^2 over the training, as the runs log it.
+every width and way of sending has the rate of a grid with which its average loss is least. A
+gradient's blow-up is the mean of ||Q(g)||^2 / ||g||^2 over the training, as the runs log it.
 """
 
 from collections.abc import Callable
@@ -74,7 +74,7 @@ Results = dict[tuple[int, Sent], dict[int, Curves]]
 def points(
     study: Study, widths: tuple[int, ...], seeds: tuple[int, ...], size: str
 ) -> list[Point]:
-    """Every width with all gradients, rates and seeds; tensors are sent in few bits however small."""
+    """Every width with all gradients, rates and seeds; no tensor is too small for few bits."""
     return [
         Point(
             f"d{width}-{sent.slug}-rate{rate:g}-seed{seed}",
