@@ -1,4 +1,4 @@
-"""Verdicts of laq_bounds and of the laq_dimension experiments say *fails* of doctored numbers."""
+"""Verdicts of laq_bounds and of laq_dimension_* say *fails* of doctored numbers."""
 
 import math
 
