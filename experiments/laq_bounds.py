@@ -107,7 +107,8 @@ def runs(size: str) -> list[Point]:
 
 def load(finished: dict[str, Run]) -> Results:
     """Every line of every log."""
-    by_name, found = {case.name: case for case in CASES}, {}
+    by_name = {case.name: case for case in CASES}
+    found: Results = {}
     for name, run in finished.items():
         case = by_name[name.rpartition("-")[0]]
         columns = (run.series(m)[1] for m in ("size", "blow_up", "error", "clip_bias"))

@@ -84,7 +84,9 @@ def _spike(random, size):
 
 # One program for all seeds and, as `clip` is traced, for all thresholds.
 @partial(jax.jit, static_argnames="bits")
-def _sent(g: jax.Array, key: jax.Array, clip: float | None, *, bits: int):
+def _sent(
+    g: jax.Array, key: jax.Array, clip: float | None, *, bits: int
+) -> tuple[jax.Array, jax.Array]:
     """Clip(g) and Q(Clip(g))."""
     cut = jnp.asarray(g) if clip is None else clip_to_deviations(g, clip)
     return cut, stochastic_quantize(cut, bits, key).dequantize()
