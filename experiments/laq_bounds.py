@@ -32,7 +32,7 @@ ERRORS = 4
 # The share that the measured bias may be off by; of small tensors few entries are cut off.
 BIAS_SHARE = {"tiny": 0.3, "default": 0.05, "paper": 0.05}
 GROWTH = {"tiny": 1.05, "default": 1.2, "paper": 1.2}
-COLORS = {2: "#D55E00", 3: "#0072B2", 4: "#009E73"}
+COLORS = {2: ("#D55E00", "o"), 3: ("#0072B2", "s"), 4: ("#009E73", "^")}
 LINES = {None: "-", 3.0: "--", 2.0: "-.", 1.0: ":"}
 MARKERS = {None: "o", 3.0: "s", 2.0: "^", 1.0: "D"}
 
@@ -123,10 +123,10 @@ def draw(results: Results) -> dict[str, Figure]:
     sizes = next(iter(results[CASES[0]].values())).sizes
     for clip in CLIPS:
         name = "not clipped" if clip is None else rf"clipped at {clip:g}$\sigma$"
-        color = {None: "#D55E00", 3.0: "#0072B2", 2.0: "#009E73", 1.0: "#CC79A7"}[clip]
-        _plot(two_bits, sizes, results[Case(2, clip)], color, clip, f"{name}, measured")
+        shade = {None: "#D55E00", 3.0: "#0072B2", 2.0: "#009E73", 1.0: "#CC79A7"}[clip]
+        _plot(two_bits, sizes, results[Case(2, clip)], shade, clip, f"{name}, measured")
         if clip is not None:
-            two_bits.axhline(bound(2, 1, clip), color=color, linestyle=LINES[clip], linewidth=1)
+            two_bits.axhline(bound(2, 1, clip), color=shade, linestyle=LINES[clip], linewidth=1)
     _plot(two_bits, sizes, results[Case(2, None, spike=True)], "0.5", None, "worst gradient")
     for sharp, line, label in ((False, "-", "the paper's bound"), (True, ":", "sharp bound")):
         two_bits.plot(sizes, [bound(2, d, sharp=sharp) for d in sizes], color="black",
@@ -142,7 +142,9 @@ def draw(results: Results) -> dict[str, Figure]:
                 seed: m._replace(blow_up=np.sqrt(m.blow_up))
                 for seed, m in results[Case(bits, clip)].items()
             }
-            _plot(slowness, sizes, root, COLORS[bits], clip, label)
+            color, marker = COLORS[bits]
+            style = dict(marker=marker, mfc="white" if clip else color)
+            _plot(slowness, sizes, root, color, clip, label, **style)
     slowness.set(title="implied slow-down", ylabel="√(E ||Q(g)||² / ||g||²)")
     for axes in (two_bits, slowness):
         axes.set_xscale("log")
@@ -165,9 +167,9 @@ def draw(results: Results) -> dict[str, Figure]:
     return {"figure": figure}
 
 
-def _plot(axes, sizes, by_seed, color, clip, label):
-    axes.plot(sizes, _mean(by_seed, "blow_up"), color=color, linestyle=LINES[clip],
-              marker=MARKERS[clip], label=label)  # fmt: skip
+def _plot(axes, sizes, by_seed, color, clip, label, **style):
+    style = dict(color=color, linestyle=LINES[clip], marker=MARKERS[clip]) | style
+    axes.plot(sizes, _mean(by_seed, "blow_up"), label=label, **style)
 
 
 def _mean(by_seed, name):
