@@ -12,8 +12,8 @@ is trained.
     python launch.py --experiment=laq_bounds                  (beside the bounds, the figure)
 
 Expected: of 2 bits 2.8 with 1600 entries and 4.0 with 884736; clipped at 3 standard deviations
-2.4 whatever their number. Takes 5 s on two CPU cores. Variants: a size (tiny, default; paper is as default):
-the default has the sizes of CifarNet's layers, 1600 to 884736.
+2.4 whatever their number. Takes 5 s on two CPU cores. Variants: a size (tiny, default; paper is
+as default): the default has the sizes of CifarNet's layers, 1600 to 884736.
 """
 
 from ml_collections import ConfigDict
