@@ -23,7 +23,7 @@ from experiments.style import log_axes
 from lpml.runs import Point, Run, Verdict, judge, judge_mean
 
 CONFIG = "configs/laq_linear.py"
-DIMENSIONS = {"tiny": (32, 256), "default": (64, 256, 1024), "paper": (64, 256, 1024, 4096)}
+DIMENSIONS = {"tiny": (32, 256), "default": (64, 256, 1024), "paper": (64, 256, 1024, 2048)}
 SEEDS = {"tiny": (1, 2, 3), "default": (1, 2, 3, 4, 5), "paper": (1, 2, 3, 4, 5)}
 GRADIENTS = (WHOLE, FOUR, CLIPPED, TWO)
 LAB, FLOAT = "quantised", "float"
