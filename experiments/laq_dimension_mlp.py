@@ -1,14 +1,17 @@
-"""The wider a network with one hidden layer, the more gradients of three bits slow it down.
+"""A wider network with one hidden layer is hardly slowed down by gradients of three bits.
 
 Figure 2 (middle) of Hou, Zhang and Kwok, Analysis of quantized models, ICLR 2019: weights of
 three bits (LAQ3) and gradients whole, in 3 bits, and in 3 bits clipped, by the number d of
-hidden units.
+hidden units. The paper's claim is that 3 bits are slower, and the more so the larger d.
 
     python launch.py --experiment=laq_dimension_mlp
     python launch.py --experiment=laq_dimension_mlp --size=paper   (MNIST)
 
 The default size learns digits. The paper's rate is 0.1 / sqrt(t); here every curve has the best
-of three (see `laq_widths`).
+of three (see `laq_widths`). There the claim fails: gradients do blow up more the wider the
+network, but only from 1.2 to 1.4 times, where the bound goes from 9 to 31. What that costs is
+less than what the noise saves in the first epoch, when RMSProp's second moment starts at 0 and
+steps are ten times too long; in the last epoch few bits cost a few percent of the loss.
 """
 
 from matplotlib.figure import Figure

@@ -126,8 +126,14 @@ def above(found: Results, width: int, sent: Sent, other: Sent = WHOLE) -> dict[i
     return {seed: float(np.log10(one[seed].average / two[seed].average)) for seed in one}
 
 
+def ends_above(found: Results, width: int, sent: Sent) -> dict[int, float]:
+    """The same of the last epoch's loss, above whole gradients."""
+    one, two = found[width, sent], found[width, WHOLE]
+    return {seed: float(np.log10(one[seed].losses[-1] / two[seed].losses[-1])) for seed in one}
+
+
 def judged(study: Study, found: Results) -> list[Verdict]:
-    """Few bits cost, the more the wider; clipping takes a part back; the end is as good."""
+    """Few bits cost, the more the wider; clipping takes a part back; tests are passed alike."""
     widths = sorted({width for width, _ in found})
     least, most = widths[0], widths[-1]
     costs = {width: above(found, width, THREE) for width in widths}
@@ -150,6 +156,11 @@ def judged(study: Study, found: Results) -> list[Verdict]:
         judge_mean(
             f"{study.name}, d = {most}: clipping lowers the average loss of training",
             above(found, most, THREE, THREE_CLIPPED), above=0, unit=DECADES,
+        ),
+        judge_mean(
+            f"{study.name}, d = {most}: with 3 bits the last epoch's loss is above that with "
+            "whole gradients",
+            ends_above(found, most, THREE), above=0, unit=DECADES,
         ),
         judge_mean(
             f"{study.name}: 3 bits blow up the gradient more at d = {most} than at d = {least}",

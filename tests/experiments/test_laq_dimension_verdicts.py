@@ -164,12 +164,19 @@ def test_all_claims_on_networks_can_hold():
 @pytest.mark.parametrize(
     ("changes", "claim"),
     [
-        (dict(decades={(16, THREE): -0.1}), "one hidden layer, d = 16: with 3 bits the"),
-        (dict(decades={(256, THREE): -0.1}), "one hidden layer, d = 256: with 3 bits the"),
+        (
+            dict(decades={(16, THREE): -0.1}),
+            "one hidden layer, d = 16: with 3 bits the average",
+        ),
+        (
+            dict(decades={(256, THREE): -0.1}),
+            "one hidden layer, d = 256: with 3 bits the average",
+        ),
         (dict(decades={(16, THREE): 0.4}), "one hidden layer: 3 bits cost more"),
         (dict(decades={(256, THREE_CLIPPED): 0.4}), "one hidden layer, d = 256: clipping"),
         (dict(blow_up={(256, THREE): 1.1}), "one hidden layer: 3 bits blow up"),
         (dict(blow_up={(256, THREE_CLIPPED): 1.4}), "one hidden layer: clipped, they"),
+        (dict(decades={(256, THREE): -0.1}), "one hidden layer, d = 256: with 3 bits the last"),
         (dict(lost=2), "one hidden layer, d = 256: with 3 bits test accuracy"),
     ],
 )
