@@ -1,13 +1,15 @@
-"""The wider the convolutions of CifarNet, the more gradients of three bits slow it down.
+"""Gradients of three bits slow CifarNet down, wide as well as thin.
 
 Figure 2 (right) of Hou, Zhang and Kwok, Analysis of quantized models, ICLR 2019: weights of
 three bits (LAQ3) and gradients whole, in 3 bits, and in 3 bits clipped, by the number d of
-filters of the two convolutions.
+filters of the two convolutions. The paper's claim is that the slow-down grows with d.
 
     python launch.py --experiment=laq_dimension_cifarnet
     python launch.py --experiment=laq_dimension_cifarnet --size=paper   (CIFAR-10; a GPU)
 
-The default size has thin networks that learn digits.
+The default size has thin networks that learn digits, at one rate for all. There the average
+loss of training rises by 15 % at d = 4 and by 31 % at d = 16; three seeds do not decide whether
+that is a growth. Clipping takes back a third, in the mean, and is no more decided.
 """
 
 from matplotlib.figure import Figure
