@@ -4,6 +4,7 @@ Importing this imports numpy and the standard library only; scikit-learn comes w
 first call that needs it.
 """
 
+from lpml.data.characters import markov_chain, markov_text, tinyshakespeare
 from lpml.data.cifar import cifar10
 from lpml.data.dataset import DataError, Dataset, quantize_inputs
 from lpml.data.digits import digits
@@ -25,10 +26,13 @@ __all__ = [
     "digits",
     "fashion_mnist",
     "libsvm",
+    "markov_chain",
+    "markov_text",
     "mnist",
     "quantize_inputs",
     "read_idx",
     "synthetic_classification",
     "synthetic_regression",
+    "tinyshakespeare",
     "uniform_regression",
 ]
