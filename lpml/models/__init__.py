@@ -6,10 +6,12 @@ from lpml.models.linear import linear_regression, logistic_regression, multinomi
 from lpml.models.mlp import mlp
 from lpml.models.resnet import resnet20
 from lpml.models.supervised import Supervised
+from lpml.models.transformer import character_transformer
 from lpml.models.vgg import vgg11
 
 __all__ = [
     "Supervised",
+    "character_transformer",
     "cifarnet",
     "lenet5",
     "linear_regression",

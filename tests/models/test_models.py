@@ -21,7 +21,10 @@ CASES = {
     "lenet5": (dict(classes=3, widths=(2, 3, 6, 5)), (8, 8, 1)),
     "resnet20": (dict(classes=3, width=2, depth=8), (4, 4, 1)),
     "vgg11": (dict(classes=3, width=1), (4, 4, 1)),
+    "character_transformer": (dict(classes=4, layers=1, width=8, heads=2, hidden=12), (5,)),
 }
+# Those that tell a class at every place, from numbers of pieces
+OF_TEXTS = ("character_transformer",)
 SAMPLES = 6
 
 # What takes seconds to compile is held to float64, the stricter, and with -m slow to both.
@@ -49,8 +52,14 @@ def make(name, **changes):
 def batch_of(name, dtype="float64", seed=0):
     arguments, shape = CASES[name]
     random = np.random.default_rng(seed)
-    x = random.normal(size=(SAMPLES, *shape)).astype(dtype)
     classes = arguments.get("classes")
+    if name in OF_TEXTS:
+        x, y = (
+            random.integers(0, classes, size)
+            for size in ((SAMPLES, *shape), (SAMPLES, shape[-1]))
+        )
+        return {"x": jnp.asarray(x), "y": jnp.asarray(y)}
+    x = random.normal(size=(SAMPLES, *shape)).astype(dtype)
     if classes is None:
         return {"x": jnp.asarray(x), "y": jnp.asarray(random.normal(size=SAMPLES), dtype)}
     return {"x": jnp.asarray(x), "y": jnp.asarray(random.integers(0, classes, SAMPLES))}
@@ -111,8 +120,9 @@ def test_loss_outputs_and_gradient_have_the_promised_shapes_and_dtype(name, dtyp
         model, batch = make(name, dtype=dtype), batch_of(name, dtype)
         params, model_state = start(name, dtype)
         outputs = model.outputs(params, model_state, batch)
-        columns = CASES[name][0].get("classes", 1)
-        assert outputs.shape == (SAMPLES, 1 if name == "logistic_regression" else columns)
+        columns = 1 if name == "logistic_regression" else CASES[name][0].get("classes", 1)
+        places = CASES[name][1][-1:] if name in OF_TEXTS else ()
+        assert outputs.shape == (SAMPLES, *places, columns)
         assert outputs.dtype == jnp.dtype(dtype)
         (value, (new_state, metrics)), grads = jax.jit(
             jax.value_and_grad(lambda p: model.objective(p, model_state, batch), has_aux=True)
@@ -184,8 +194,8 @@ def test_accuracy_counts_the_right_answers(name, x64):
     params, model_state = start(name, "float64")
     params = randomly(params, 7 if name in DEEP else 8)
     outputs = np.asarray(model.outputs(params, model_state, batch))
-    answers = outputs.argmax(1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0).astype(int)
-    assert len(set(answers)) > 1, "the draw should give several answers"
+    answers = outputs.argmax(-1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0).astype(int)
+    assert len(set(answers.flat)) > 1, "the draw should give several answers"
     truth = answers.copy()
     truth[:2] = (truth[:2] + 1) % 2
     _, (_, metrics) = model.objective(params, model_state, {**batch, "y": jnp.asarray(truth)})
