@@ -1,7 +1,7 @@
 """Data sources: one function a data set, numpy arrays out.
 
-Importing this imports numpy and the standard library only; scikit-learn comes with the
-first call that needs it.
+Importing this imports numpy and the standard library only; scikit-learn, sentencepiece and
+sacrebleu come with the first call that needs them.
 """
 
 from lpml.data.characters import markov_chain, markov_text, tinyshakespeare
@@ -12,27 +12,59 @@ from lpml.data.idx import read_idx
 from lpml.data.libsvm import libsvm
 from lpml.data.mnist import fashion_mnist, mnist
 from lpml.data.order import batch_indices
+from lpml.data.parallel_text import Pairs, read_pairs, read_zip_pairs
+from lpml.data.subwords import Subwords, kept_subwords, train_subwords
 from lpml.data.synthetic import (
     synthetic_classification,
     synthetic_regression,
     uniform_regression,
 )
+from lpml.data.translation import (
+    Corpus,
+    corpus_subwords,
+    multi30k,
+    multi30k_corpus,
+    parallel_files,
+    pieces,
+    source_pieces,
+    synthetic_translation,
+    tatoeba,
+    tatoeba_corpus,
+    translation_dataset,
+)
 
 __all__ = [
+    "Corpus",
     "DataError",
     "Dataset",
+    "Pairs",
+    "Subwords",
     "batch_indices",
     "cifar10",
+    "corpus_subwords",
     "digits",
     "fashion_mnist",
+    "kept_subwords",
     "libsvm",
     "markov_chain",
     "markov_text",
     "mnist",
+    "multi30k",
+    "multi30k_corpus",
+    "parallel_files",
+    "pieces",
     "quantize_inputs",
     "read_idx",
+    "read_pairs",
+    "read_zip_pairs",
+    "source_pieces",
     "synthetic_classification",
     "synthetic_regression",
+    "synthetic_translation",
+    "tatoeba",
+    "tatoeba_corpus",
     "tinyshakespeare",
+    "train_subwords",
+    "translation_dataset",
     "uniform_regression",
 ]
