@@ -4,6 +4,7 @@ Importing this imports numpy and the standard library only; scikit-learn, senten
 sacrebleu come with the first call that needs them.
 """
 
+from lpml.data.bleu import bleu
 from lpml.data.characters import markov_chain, markov_text, tinyshakespeare
 from lpml.data.cifar import cifar10
 from lpml.data.dataset import DataError, Dataset, quantize_inputs
@@ -40,6 +41,7 @@ __all__ = [
     "Pairs",
     "Subwords",
     "batch_indices",
+    "bleu",
     "cifar10",
     "corpus_subwords",
     "digits",

@@ -7,6 +7,11 @@ from lpml.models.mlp import mlp
 from lpml.models.resnet import resnet20
 from lpml.models.supervised import Supervised
 from lpml.models.transformer import character_transformer
+from lpml.models.translation_transformer import (
+    translate,
+    translate_all,
+    translation_transformer,
+)
 from lpml.models.vgg import vgg11
 
 __all__ = [
@@ -19,5 +24,8 @@ __all__ = [
     "mlp",
     "multinomial_regression",
     "resnet20",
+    "translate",
+    "translate_all",
+    "translation_transformer",
     "vgg11",
 ]

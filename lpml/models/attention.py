@@ -100,20 +100,27 @@ class Parts:
             return x + self.dropped(change(self.normalised(x, f"{name}_norm")))
         return self.normalised(x + self.dropped(change(x)), f"{name}_norm")
 
+    def known(self, x: jax.Array, name: str) -> tuple[jax.Array, jax.Array]:
+        """Keys and values (B, S, heads, width / heads) of what attention `name` looks at."""
+        key, value = (self._projected(x, f"{name}_{role}") for role in ("key", "value"))
+        return key, value
+
     def attention(
-        self, x: jax.Array, mask: jax.Array, name: str, memory: jax.Array | None = None
+        self,
+        x: jax.Array,
+        mask: jax.Array,
+        name: str,
+        known: tuple[jax.Array, jax.Array] | None = None,
     ) -> jax.Array:
-        """(B, T, width): `x` attends to itself, or to a memory (B, S, width)."""
-        seen = x if memory is None else memory
-        split = (self.heads, x.shape[-1] // self.heads)
-        query, key, value = (
-            self.dense(source, x.shape[-1], f"{name}_{role}").reshape(
-                *source.shape[:-1], *split
-            )
-            for source, role in zip((x, seen, seen), PROJECTIONS)
-        )
+        """(B, T, width): `x` attends to itself, or to what is `known` of something else."""
+        key, value = self.known(x, name) if known is None else known
+        query = self._projected(x, f"{name}_query")
         y = attend(query, key, value, mask).reshape(x.shape)
         return self.dense(y, x.shape[-1], f"{name}_output")
+
+    def _projected(self, x, name):
+        split = (self.heads, x.shape[-1] // self.heads)
+        return self.dense(x, x.shape[-1], name).reshape(*x.shape[:-1], *split)
 
     def feed_forward(self, x: jax.Array, name: str) -> jax.Array:
         """Two layers with a ReLU between them."""

@@ -22,9 +22,13 @@ CASES = {
     "resnet20": (dict(classes=3, width=2, depth=8), (4, 4, 1)),
     "vgg11": (dict(classes=3, width=1), (4, 4, 1)),
     "character_transformer": (dict(classes=4, layers=1, width=8, heads=2, hidden=12), (5,)),
+    "translation_transformer": (
+        dict(classes=6, layers=1, width=8, heads=2, hidden=12),
+        (2, 4),
+    ),
 }
 # Those that tell a class at every place, from numbers of pieces
-OF_TEXTS = ("character_transformer",)
+OF_TEXTS = ("character_transformer", "translation_transformer")
 SAMPLES = 6
 
 # What takes seconds to compile is held to float64, the stricter, and with -m slow to both.
