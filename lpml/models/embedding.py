@@ -24,7 +24,9 @@ def table(module: nn.Module, name: str, rows: int, width: int, dtype: str) -> ja
 def embedded(pieces: jax.Array, vectors: jax.Array, places: jax.Array) -> jax.Array:
     """sqrt(width) vectors[pieces] + places: (B, T) and tables to (B, T, width)."""
     scale = jnp.asarray(vectors.shape[1] ** 0.5, vectors.dtype)
-    return scale * vectors[pieces] + places[: pieces.shape[1]].astype(vectors.dtype)
+    return scale * jnp.take(vectors, pieces, axis=0) + places[: pieces.shape[1]].astype(
+        vectors.dtype
+    )
 
 
 def places(
