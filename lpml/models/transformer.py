@@ -120,4 +120,4 @@ def character_transformer(
         *(classes, layers, width, heads, hidden, context),
         *(norm, positions, dropout, dtype, roles),
     )
-    return Supervised(module, token_cross_entropy(label_smoothing), l2=l2, heavy=True)
+    return Supervised(module, token_cross_entropy(label_smoothing), l2=l2)

@@ -251,7 +251,7 @@ def translation_transformer(
     module = TranslationTransformer(
         classes, share_embeddings, settings("encoder"), settings("decoder")
     )
-    return Supervised(module, token_cross_entropy(label_smoothing), l2=l2, heavy=True)
+    return Supervised(module, token_cross_entropy(label_smoothing), l2=l2)
 
 
 def _layers(layers: int) -> dict[str, bool | None]:
