@@ -7,13 +7,21 @@ sacrebleu come with the first call that needs them.
 from lpml.data.bleu import bleu
 from lpml.data.characters import markov_chain, markov_text, tinyshakespeare
 from lpml.data.cifar import cifar10
+from lpml.data.corpora import (
+    corpus_subwords,
+    multi30k,
+    multi30k_corpus,
+    parallel_files,
+    tatoeba,
+    tatoeba_corpus,
+)
 from lpml.data.dataset import DataError, Dataset, quantize_inputs
 from lpml.data.digits import digits
 from lpml.data.idx import read_idx
 from lpml.data.libsvm import libsvm
 from lpml.data.mnist import fashion_mnist, mnist
 from lpml.data.order import batch_indices
-from lpml.data.parallel_text import Pairs, read_pairs, read_zip_pairs
+from lpml.data.parallel_text import Corpus, Pairs, read_pairs, read_zip_pairs
 from lpml.data.subwords import Subwords, kept_subwords, train_subwords
 from lpml.data.synthetic import (
     synthetic_classification,
@@ -21,16 +29,9 @@ from lpml.data.synthetic import (
     uniform_regression,
 )
 from lpml.data.translation import (
-    Corpus,
-    corpus_subwords,
-    multi30k,
-    multi30k_corpus,
-    parallel_files,
     pieces,
     source_pieces,
     synthetic_translation,
-    tatoeba,
-    tatoeba_corpus,
     translation_dataset,
 )
 

@@ -17,6 +17,14 @@ class Pairs(NamedTuple):
     target: list[str]
 
 
+class Corpus(NamedTuple):
+    """A parallel corpus: its name, and pairs for training and for the test."""
+
+    name: str
+    train: Pairs
+    test: Pairs
+
+
 def read_pairs(source: Path, target: Path) -> Pairs:
     """The pairs of two text files, each plain, .gz or .xz.
 

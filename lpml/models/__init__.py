@@ -7,11 +7,8 @@ from lpml.models.mlp import mlp
 from lpml.models.resnet import resnet20
 from lpml.models.supervised import Supervised
 from lpml.models.transformer import character_transformer
-from lpml.models.translation_transformer import (
-    translate,
-    translate_all,
-    translation_transformer,
-)
+from lpml.models.translating import translate, translate_all
+from lpml.models.translation_transformer import translation_transformer
 from lpml.models.vgg import vgg11
 
 __all__ = [

@@ -112,10 +112,10 @@ def beam_search(
     """
     marks = marks or Marks()
 
-    def penalty(pieces):
+    def penalty(pieces: Any) -> Any:
         return ((5 + pieces) / 6) ** alpha
 
-    def going(search: Beams):
+    def going(search: Beams) -> jax.Array:
         # scores only fall and penalties only grow
         bound = jnp.max(search.scores, axis=1) / penalty(length)
         return (search.at < length) & jnp.any(bound > search.best_score)
