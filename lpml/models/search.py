@@ -90,16 +90,19 @@ def beam_search(
     """The sequence of best score among those that a beam of width `beams` meets.
 
     score = sum_t log p(piece_t | pieces before) / ((5 + n) / 6)^alpha, where n counts the
-    pieces with END. With `beams` at least the number of unended sequences of every length
-    the search is exhaustive. It ends early when no sequence could still win.
+    pieces with END. At each place the `beams` likeliest unended sequences are kept, and those
+    may end that are among the `beams` likeliest of all, ended or not; at the last place all
+    end. Without that rule a wide search finds what an unsure model often likes best, the
+    empty sentence. With `beams` at least the number of sequences that a place can make the
+    search is exhaustive. It stops early when no sequence could still win.
 
     Args:
       step: the model.
       state: before the first piece, with leading axis `rows` * `beams`, the beams of one
         sequence side by side and alike.
       rows: N, number of sequences.
-      beams: unended sequences kept, at least 1. A single one is not the greedy search: this
-        one weighs every place to end at.
+      beams: sequences kept, at least 1. A single one goes on after the first END, which the
+        greedy search does not, and the better of its ends wins.
       length: L, most pieces of a sequence, its end included.
       alpha: 0 or more: how much longer sequences are favoured.
       marks: pieces that are no text.
@@ -127,8 +130,12 @@ def beam_search(
         logits, state = step(search.state, last, at)
         logs = jax.nn.log_softmax(logits).reshape(rows, beams, -1)
         scores = search.scores[..., None] + logs.astype(search.scores.dtype)
-        best, best_score = _better(search, scores[..., marks.end] / penalty(at + 1), marks)
-        going_on = _tellable(scores, marks).at[..., marks.end].set(-jnp.inf)
+        scores = _tellable(scores, marks)
+        least = jax.lax.top_k(scores.reshape(rows, -1), beams)[0][:, -1:]
+        ended = scores[..., marks.end]
+        ended = jnp.where((ended >= least) | (at == length - 1), ended, -jnp.inf)
+        best, best_score = _better(search, ended / penalty(at + 1), marks)
+        going_on = scores.at[..., marks.end].set(-jnp.inf)
         scores, chosen = jax.lax.top_k(going_on.reshape(rows, -1), beams)
         parents, told = jnp.divmod(chosen, logs.shape[-1])
         pieces = jnp.take_along_axis(search.pieces, parents[..., None], axis=1)

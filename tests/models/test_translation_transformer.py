@@ -101,7 +101,7 @@ def test_beams_wide_enough_are_brute_force(tiny, logits):
         scores = (each * (y >= 0)).sum(1) / ((5 + pieces) / 6) ** alpha
         best.append(np.maximum(y[scores.argmax()], PADDING))
     assert len({tuple(row) for row in best}) > 1
-    found = models.translate_all(model, params, source, beams=27, alpha=alpha, batch_size=2)
+    found = models.translate_all(model, params, source, beams=108, alpha=alpha, batch_size=2)
     np.testing.assert_array_equal(found, best)
 
 
