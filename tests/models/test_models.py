@@ -32,7 +32,7 @@ OF_TEXTS = ("character_transformer", "translation_transformer")
 SAMPLES = 6
 
 # What takes seconds to compile is held to float64, the stricter, and with -m slow to both.
-DEEP = ("resnet20", "vgg11", "translation_transformer")
+DEEP = ("resnet20", "vgg11", "character_transformer", "translation_transformer")
 # draws of parameters whose answers differ, where the usual one gives one answer to all
 SEEDS = {"resnet20": 7, "vgg11": 7, "translation_transformer": 11}
 
@@ -247,7 +247,9 @@ def test_gradient_difference_of_a_curved_model_is_refused(name, x64):
 
 
 EVERYWHERE = dict(weights="vsq8v16m8", activations="uvsq8v16m8t", gradients="vsq8v16m8")
-takes_formats = pytest.mark.parametrize("name", ["mlp", "lenet5"])
+takes_formats = pytest.mark.parametrize(
+    "name", ["mlp", "lenet5", pytest.param("character_transformer", marks=pytest.mark.slow)]
+)
 
 
 @takes_formats
