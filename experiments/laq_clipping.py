@@ -37,7 +37,7 @@ WHOLE = Curve("whole gradients", "whole", {"optim.bits": 2}, "#000000", "-", "o"
 NONE = Curve("SQ2, not clipped", "none", _clipped(None), "#D55E00", "--", "s")
 CLIPS = {
     1: Curve("SQ2, c = 1", "c1", _clipped(1.0), "#CC79A7", ":", "v"),
-    2: Curve("SQ2, c = 2", "c2", _clipped(2.0), "#E69F00", (0, (6, 2)), "D"),
+    2: Curve("SQ2, c = 2", "c2", _clipped(2.0), "#E69F00", "--", "D"),
     3: Curve("SQ2, c = 3", "c3", _clipped(3.0), "#0072B2", "-.", "^"),
 }
 CURVES = (WHOLE, NONE, *CLIPS.values())
@@ -56,10 +56,11 @@ class Clipping(NamedTuple):
 
     def slopes(self, curve: Curve) -> dict[int, float]:
         """Decades of the ratio per decade of the size, by seed."""
-        return {
-            seed: float(np.polyfit(*np.log10(np.array(list(layers.values()), float)).T, 1)[0])
-            for seed, layers in self.ratios[curve.slug].items()
-        }
+        found = {}
+        for seed, layers in self.ratios[curve.slug].items():
+            sizes, ratios = np.log10(np.array(list(layers.values()), float)).T
+            found[seed] = float(np.polyfit(sizes, ratios, 1)[0])
+        return found
 
     def starts(self, network: str, curve: Curve) -> dict[int, float]:
         """Decimal logarithm of the mean training loss of the first epochs, by seed."""

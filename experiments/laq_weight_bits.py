@@ -22,7 +22,7 @@ FLOAT = Curve("float weights", "float", {}, "#000000", "-", "o")
 LAB = Curve("1 bit (LAB)", "lab", {"optim.bits": 1}, "#CC79A7", ":", "v")
 LAQ2 = Curve("2 bits (LAQ2)", "laq2", {"optim.bits": 2}, "#D55E00", "--", "s")
 LAQ3 = Curve("3 bits (LAQ3)", "laq3", {"optim.bits": 3}, "#0072B2", "-.", "^")
-LAQ4 = Curve("4 bits (LAQ4)", "laq4", {"optim.bits": 4}, "#E69F00", (0, (6, 2)), "D")
+LAQ4 = Curve("4 bits (LAQ4)", "laq4", {"optim.bits": 4}, "#E69F00", "--", "D")
 CURVES = (FLOAT, LAB, LAQ2, LAQ3, LAQ4)
 NETWORKS = {"tiny": ("mlp",), "default": ("mlp", "cifarnet"), "paper": ("cifarnet",)}
 

@@ -27,7 +27,7 @@ CLIPPED = Curve(
     "SQ2, c = 3", "sq2clip", {"workers.bits": 2, "workers.clip": 3.0}, "#CC79A7", ":", "v"
 )
 SQ3 = Curve("SQ3", "sq3", {"workers.bits": 3}, "#0072B2", "-.", "^")
-SQ4 = Curve("SQ4", "sq4", {"workers.bits": 4}, "#E69F00", (0, (6, 2)), "D")
+SQ4 = Curve("SQ4", "sq4", {"workers.bits": 4}, "#E69F00", "--", "D")
 CURVES = (WHOLE, SQ2, CLIPPED, SQ3, SQ4)
 WORKERS = {"tiny": (1, 4), "default": (1, 2, 4, 8, 16), "paper": (1, 2, 4, 8, 16)}
 SEEDS = {"tiny": (1, 2), "default": (1, 2, 3, 4, 5), "paper": (1, 2, 3)}
