@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from experiments.style import log_axes
 from lpml.runs import Point, Run, Verdict, judge_mean
@@ -77,7 +78,7 @@ class Trained(NamedTuple):
 
 
 def points(curves: Sequence[Curve], network: str, size: str) -> list[Point]:
-    """Every curve with every seed; two workers, Adam, every kernel's gradient quantised."""
+    """Every curve with every seed; two workers, Adam, gradients of every kernel in few bits."""
     return [
         Point(
             f"{network}-{curve.slug}-seed{seed}",
@@ -135,6 +136,7 @@ def draw_loss(axes: Any, trained: Trained, network: str, curves: Iterable[Curve]
         _line(axes, np.arange(1, rows.shape[1] + 1), rows, curve)
     axes.set_yscale("log")
     log_axes(axes)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel="training loss, mean of the epoch (nats)")
 
 
