@@ -130,7 +130,7 @@ def draw(ends: Ends) -> dict[str, Figure]:
             axes.errorbar(shifted, *_spread(values, counts, curve), label=curve.label, **look)
         several = [count for count in counts if count > 1]
         received = [ends.received[count, curve.slug] for count in several]
-        wire.errorbar(received, *_spread(ends.accuracy, several, curve), **look)
+        wire.errorbar(received, _spread(ends.accuracy, several, curve)[0], **look)
         for count, x in zip(several, received):
             if curve in (WHOLE, SQ2):
                 y = np.mean(list(ends.accuracy[count, curve.slug].values()))
@@ -146,7 +146,7 @@ def draw(ends: Ends) -> dict[str, Figure]:
     accuracy.set_ylabel("test accuracy, %")
     loss.set(yscale="log", ylabel="training loss, mean of the last epoch (nats)")
     wire.set(xscale="log", xlabel="gradients received by each worker in all, MB")
-    wire.set_ylabel("test accuracy, %")
+    wire.set_ylabel("test accuracy, mean, %")
     wire.grid(True, color="0.88")
     accuracy.legend()
     seeds = len(next(iter(ends.accuracy.values())))
