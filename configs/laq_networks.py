@@ -91,7 +91,7 @@ def _model(network, size):
     model = ConfigDict(dict(name="cifarnet", l2=0.0))
     model.width, model.hidden = {
         "tiny": (4, (16, 12)),
-        "default": (16, (64, 32)),
+        "default": (8, (64, 32)),
         "paper": (64, (384, 192)),
     }[size]
     model.crop = 24 if size == "paper" else 8
