@@ -1,4 +1,4 @@
-"""A wrong estimator leaves the minimum that a good one has found, and ends in a worse one.
+"""A wrong estimator that goes on from a good one's minimum ends in a worse one.
 
 Figure 3 of Yin et al., Understanding straight-through estimator in training activation
 quantized neural nets, ICLR 2019, arXiv 1903.05662: ResNet-20 is trained from its float form
@@ -65,7 +65,7 @@ class Results(NamedTuple):
 
     wrong: dict[Case, dict[int, Curve]]
     control: dict[Case, dict[int, Curve]]
-    start: dict[Case, dict[int, float]]  # training loss of the last epoch before
+    start: dict[Case, dict[int, tuple[float, float]]]  # loss and error of the last epoch before
     small: int  # epochs at the small rate
 
     def above(self, case: Case, epoch: int) -> dict[int, float]:
@@ -122,7 +122,8 @@ def load(finished: Mapping[str, Run]) -> Results:
         loss, accuracy = (run.series(name)[1][1:] for name in ("loss", "test_accuracy"))
         kind.setdefault(case, {})[seed] = Curve(loss, 100 * (1 - accuracy))
         assert before.final is not None
-        results.start.setdefault(case, {})[seed] = before.final["loss"]
+        error = 100 * (1 - before.final["test_accuracy"])
+        results.start.setdefault(case, {})[seed] = (before.final["loss"], error)
         small = run.config["optim"]["warmup_steps"] // run.config["train"]["log_every"]
         results = results._replace(small=small)
     return results
@@ -136,9 +137,10 @@ def draw(results: Results) -> dict[str, Figure]:
     for case, (loss, error) in zip(cases, panels.T):
         _curves(loss, case, results, "loss")
         _curves(error, case, results, "error")
-        level = float(np.exp(np.mean(np.log(list(results.start[case].values())))))
-        loss.axhline(level, color="0.35", linewidth=1, linestyle=(0, (6, 2, 1, 2)),
-                     label="level of the start")  # fmt: skip
+        losses, errors = np.transpose(list(results.start[case].values()))
+        style = dict(color="0.35", linewidth=1, linestyle=(0, (6, 2, 1, 2)))
+        loss.axhline(np.exp(np.mean(np.log(losses))), label="level of the start", **style)
+        error.axhline(np.mean(errors), **style)
         loss.set_yscale("log")
         log_axes(loss)
         loss.set_title(case.origin, fontsize=10)

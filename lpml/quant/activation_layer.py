@@ -1,5 +1,6 @@
 """The staircase as a Flax layer, and how a config describes it."""
 
+import contextlib
 import difflib
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,7 @@ from lpml.quant.activations import (
     ALPHA_GRADIENTS,
     ESTIMATORS,
     ROUNDINGS,
+    check_alpha,
     check_bits,
     check_word,
     half_gaussian_alpha,
@@ -54,9 +56,14 @@ class QuantizedReLU(nn.Module):
         check_word("rounding", self.rounding, ROUNDINGS)
         check_bits(self.bits)
         if isinstance(self.alpha, str):
-            check_word("alpha", self.alpha, ALPHAS)
-        elif not self.alpha > 0:
-            raise ValueError(f"alpha = {self.alpha} must be positive")
+            if self.alpha not in ALPHAS:
+                known = ", ".join(ALPHAS)
+                raise ValueError(
+                    f"alpha {self.alpha!r} does not exist; choose from {known}, or give a "
+                    "number"
+                )
+        else:
+            check_alpha(self.alpha)
         gradient = self.alpha_gradient
         if gradient is not None:
             check_word("alpha_gradient", gradient, ALPHA_GRADIENTS)
@@ -117,6 +124,8 @@ def activation(spec: Mapping[str, Any] | None) -> Settings:
     """
     if spec is None:
         return ()
+    if not isinstance(spec, Mapping):
+        raise ValueError(f"activation = {spec!r} must be a sub-tree such as {{'bits': 2}}")
     known = [f for f in QuantizedReLU.__dataclass_fields__ if f not in ("parent", "name")]
     for key in spec:
         if key not in known:
@@ -126,6 +135,10 @@ def activation(spec: Mapping[str, Any] | None) -> Settings:
                 f"activation.{key} does not exist{hint}; it has {', '.join(known)}"
             )
     given = {key: value for key, value in spec.items() if value is not None}
+    with contextlib.suppress(KeyError, TypeError, ValueError):  # words are refused below
+        # the command line replaces a word by a word
+        if isinstance(given["alpha"], str):
+            given["alpha"] = float(given["alpha"])
     try:
         layer = QuantizedReLU(**given, parent=None)
     except (TypeError, ValueError) as error:

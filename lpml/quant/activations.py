@@ -1,6 +1,7 @@
 """Staircases as activations, and the derivatives that stand in for theirs."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -110,9 +111,9 @@ def quantized_relu(
 
     Args:
       x: inputs; NaN stays NaN.
-      alpha: height and width of a step, > 0; may be traced, and may be an array that
-        broadcasts to `x` (one per channel).
-      bits: 1 to 8; may be traced.
+      alpha: height and width of a step, finite and > 0; may be traced (and then is not
+        checked), and may be an array that broadcasts to `x` (one per channel).
+      bits: 1 to 8; may be traced, and then is not checked.
       estimator: see above.
       rounding: `"ceil"`: k alpha for (k - 1) alpha < x <= k alpha; `"nearest"`: the nearest
         level, halves to the even k; `"nearest_positive"`: the nearest positive level where
@@ -123,7 +124,8 @@ def quantized_relu(
         a layer: `QuantizedReLU` has it.
 
     Raises:
-      ValueError: an unknown word, bits outside of 1 to 8, or an alpha of the wrong shape.
+      ValueError: an unknown word, bits outside of 1 to 8, an alpha that is not positive or of
+        the wrong shape, or integer inputs.
 
     References:
       Yin et al., Understanding Straight-Through Estimator in Training Activation Quantized
@@ -135,6 +137,9 @@ def quantized_relu(
     check_word("alpha_gradient", alpha_gradient, ALPHA_GRADIENTS)
     check_bits(bits)
     x = jnp.asarray(x)
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise ValueError(f"quantized_relu takes floats, and x is of {x.dtype}")
+    check_alpha(alpha)
     alpha = jnp.asarray(alpha, x.dtype)
     pairs = zip(alpha.shape[::-1], x.shape[::-1])
     if alpha.ndim > x.ndim or any(a not in (1, n) for a, n in pairs):
@@ -193,7 +198,8 @@ def half_gaussian_alpha(bits: int | jax.Array, rounding: str = "ceil") -> float 
     optimum only where cells are nearest cells, which those of `"ceil"` are not.
 
     Args:
-      bits: 1 to 8; may be traced, and then so is what comes back.
+      bits: 1 to 8; may be traced, and then so is what comes back, and what is out of range
+        counts as the nearest end.
       rounding: as of `quantized_relu`.
 
     Returns:
@@ -239,6 +245,16 @@ def check_word(what: str, word: str, known: tuple[str, ...]) -> None:
     """Raises ValueError, with the list, unless `word` is one of those known."""
     if word not in known:
         raise ValueError(f"{what} {word!r} does not exist; choose from {', '.join(known)}")
+
+
+def check_alpha(alpha: Any) -> None:
+    """Raises ValueError unless alpha is a number or array, finite and > 0, or traced."""
+    if isinstance(alpha, jax.core.Tracer):
+        return
+    numbers = np.asarray(alpha) if hasattr(alpha, "dtype") else alpha
+    real = isinstance(numbers, (int, float, np.ndarray)) and not isinstance(numbers, bool)
+    if not real or not (np.isfinite(numbers) & (np.asarray(numbers) > 0)).all():
+        raise ValueError(f"alpha = {alpha!r} must be a positive number")
 
 
 def check_bits(bits: int | jax.Array) -> None:

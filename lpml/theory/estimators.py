@@ -78,6 +78,8 @@ RELU = Estimator("relu", lambda x: jnp.where(x > 0, 1.0, 0.0), _relu_moments)
 
 def clipped_relu(clip: float | jax.Array = 1.0) -> Estimator:
     """mu' = 1{0 < x < clip}, clip > 0; that of ReLU where ||w|| is small against clip."""
+    if isinstance(clip, (int, float)) and not clip > 0:
+        raise ValueError(f"clip = {clip} must be positive")
 
     def moments(angle: Angle) -> Moments:
         tiny = jnp.finfo(angle.length.dtype).tiny

@@ -72,7 +72,12 @@ def best_alpha(bits: int, rounding: str) -> jax.Array:
     """The alpha with the least `quantisation_error`, to the last few digits under x64.
 
     The error falls and then rises; its derivative's zero is bisected.
+
+    Raises:
+      ValueError: bits that are no whole number from 1 to 8.
     """
+    if isinstance(bits, float):
+        raise ValueError(f"bits = {bits!r} must be 1 to 8, a whole number")
     slope = jax.grad(lambda alpha: quantisation_error(alpha, bits=bits, rounding=rounding))
 
     def halve(_, bounds):

@@ -254,7 +254,7 @@ def test_a_fixed_alpha_is_no_parameter_and_a_learned_one_starts_there():
     np.testing.assert_array_equal(learned.apply(variables, x), fixed)
     given = QuantizedReLU(bits=3, alpha=0.25).apply({}, x)
     np.testing.assert_array_equal(given, quantized_relu(x, 0.25, 3))
-    with pytest.raises(ValueError, match="alpha = -1 must be positive"):
+    with pytest.raises(ValueError, match="alpha = -1 must be a positive number"):
         QuantizedReLU(alpha=-1)
 
 
@@ -309,7 +309,13 @@ def test_a_learned_alpha_that_fell_below_its_least_comes_back():
         (lambda: activation(dict(bit=2)), "activation.bit does not exist; did you mean 'bits'"),
         (lambda: activation(dict(bits=2.5)), "activation: bits = 2.5 must be a whole number"),
         (lambda: activation(dict(bits="2")), "activation: bits = '2' must be a whole number"),
-        (lambda: activation(dict(alpha="lernt")), "choose from half_gaussian, learned"),
+        (lambda: activation(dict(alpha="lernt")), "half_gaussian, learned, or give a number"),
+        (lambda: activation(dict(alpha=[1.0])), "must be a positive number"),
+        (lambda: activation(dict(alpha=True)), "must be a positive number"),
+        (lambda: activation("relu"), "activation = 'relu' must be a sub-tree"),
+        (lambda: quantized_relu(jnp.array([1, 2]), 0.5, 2), "takes floats, and x is of int32"),
+        (lambda: quantized_relu(1.0, 0.0, 2), "alpha = 0.0 must be a positive number"),
+        (lambda: quantized_relu(1.0, np.inf, 2), "alpha = inf must be a positive number"),
         (lambda: activation(dict(alpha_gradient="lsq")), "a learned alpha needs a gradient"),
     ],
 )
@@ -322,6 +328,7 @@ def test_what_does_not_exist_is_one_sentence(make, sentence):
 def test_a_config_describes_a_layer():
     assert activation(None) == ()
     settings = dict(activation(dict(bits=4, estimator=None, rounding="nearest")))
+    assert dict(activation(dict(alpha="0.5")))["alpha"] == 0.5  # a word from the command line
     assert settings["bits"] == 4
     assert settings["estimator"] == "clipped_relu"
     assert QuantizedReLU(**settings, parent=None) == QuantizedReLU(
