@@ -16,7 +16,7 @@ INNER = ("adam", "rmsprop", "sgd")
 def loss_aware(
     learning_rate: float | jax.Array,
     *,
-    bits: int | None = 3,
+    bits: int | None = None,
     inner: Literal["adam", "rmsprop", "sgd"] = "adam",
     levels: Literal["linear", "log"] = "linear",
     solver: Literal["alternating", "exact"] = "alternating",
