@@ -11,6 +11,7 @@ from lpml.measurements.expanding_sum_error import expanding_sum_error
 from lpml.measurements.matmul_error import matmul_error
 from lpml.measurements.measurement import Measurement
 from lpml.measurements.product_sqnr import product_sqnr
+from lpml.measurements.quantized_training import quantized_training
 from lpml.measurements.scale_exponents import scale_exponents
 from lpml.measurements.sqnr import sqnr, vsq_sqnr
 from lpml.measurements.staircase_error import staircase_curve, staircase_error
@@ -24,6 +25,7 @@ __all__ = [
     "expanding_sum_error",
     "matmul_error",
     "product_sqnr",
+    "quantized_training",
     "scale_exponents",
     "sqnr",
     "staircase_curve",

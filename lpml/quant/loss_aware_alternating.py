@@ -40,6 +40,11 @@ def score(p: jax.Array, d: jax.Array) -> jax.Array:
     return p * p * reciprocal(d)
 
 
+def largest_unit(u: jax.Array, levels: LevelSet, axes: tuple[int, ...]) -> jax.Array:
+    """The unit whose largest level is the largest of the magnitudes u."""
+    return maxima(lambda u: (u,), (u,), axes)[0] / levels.top
+
+
 def alternate(
     u: jax.Array,
     c: jax.Array | None,
@@ -66,7 +71,7 @@ def alternate(
     Returns:
       Units, of shape 1 along the axes.
     """
-    largest = maxima(lambda u: (u,), (u,), axes)[0] / levels.top
+    largest = largest_unit(u, levels, axes)
     if init is None:
         mean = _mean(u, c, axes)
         init = mean * (GAUSSIAN_START[levels.levels][max(levels.bits - 2, 0)] / levels.top)
