@@ -130,9 +130,7 @@ def _layers(network):
 
 
 @functools.lru_cache(maxsize=4)
-def problem(
-    network: str, width: int, data: str, dir: str | None, batch_size: int
-) -> Problem:
+def problem(network: str, width: int, data: str, dir: str | None, batch_size: int) -> Problem:
     """The network and its data, of which there are always the same."""
     flat = network == "mlp"
     if data == "digits":
@@ -218,7 +216,9 @@ def _over_batches(made, step):
     """`step` for every row of indices: one program, or, where that is slow, one by one."""
     if not made.model.heavy:
         return jax.jit(
-            lambda carry, order: jax.lax.scan(lambda c, rows: (step(c, rows), None), carry, order)[0]
+            lambda carry, order: jax.lax.scan(
+                lambda c, rows: (step(c, rows), None), carry, order
+            )[0]
         )
     compiled = jax.jit(step, donate_argnums=0)
 
@@ -233,7 +233,12 @@ def _over_batches(made, step):
 
 def _run(made, step, carry, seed, steps):
     order = sources.batch_indices(
-        seed, 0, steps, size=len(made.train["y"]), batch_size=made.batch_size, sampling="shuffle"
+        seed,
+        0,
+        steps,
+        size=len(made.train["y"]),
+        batch_size=made.batch_size,
+        sampling="shuffle",
     )
     return step(carry, order)
 
