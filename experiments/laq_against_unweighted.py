@@ -275,6 +275,6 @@ def _of_stage(results, stage):
         {s: channels[s] - weights[s] for s in channels}, above=0, unit=DECADES,
     )  # fmt: skip
     yield judge_mean(
-        f"{stage.title}: with 2 bits and more, loss-aware per tensor ends below absmax per channel",
+        f"{stage.title}: loss-aware per tensor ends below absmax per channel",
         by(AWARE, ABSMAX), above=0, unit=DECADES,
     )  # fmt: skip

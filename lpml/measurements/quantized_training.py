@@ -89,7 +89,8 @@ def quantized_training(
         )
     if width < 1 or batch_size < 1 or not bits:
         raise ValueError(
-            f"width = {width} and batch_size = {batch_size} must be positive, and bits not empty"
+            f"width = {width} and batch_size = {batch_size} must be positive, and bits must name "
+            "at least one width"
         )
     rule = Rule(weighted, per, solver)  # type: ignore[arg-type]
     for one in bits:  # refuses what does not exist before anything is trained
@@ -131,7 +132,7 @@ def _layers(network):
 
 @functools.lru_cache(maxsize=4)
 def problem(network: str, width: int, data: str, dir: str | None, batch_size: int) -> Problem:
-    """The network and its data, of which there are always the same."""
+    """The network and its data; every seed has the same split."""
     flat = network == "mlp"
     if data == "digits":
         found = sources.digits(train_samples=1024, flat=flat)
@@ -139,7 +140,8 @@ def problem(network: str, width: int, data: str, dir: str | None, batch_size: in
         found = sources.mnist(dir=dir, flat=flat)
     else:
         found = sources.cifar10(dir=dir)
-    assert found.classes is not None and found.test is not None
+    assert found.classes is not None
+    assert found.test is not None
     if network == "mlp":
         model = models.mlp(classes=found.classes, hidden=(width,), activation="relu")
     else:
