@@ -89,8 +89,8 @@ def quantized_training(
         )
     if width < 1 or batch_size < 1 or not bits:
         raise ValueError(
-            f"width = {width} and batch_size = {batch_size} must be positive, and bits must name "
-            "at least one width"
+            f"width = {width} and batch_size = {batch_size} must be positive, and bits "
+            "must name at least one width"
         )
     rule = Rule(weighted, per, solver)  # type: ignore[arg-type]
     for one in bits:  # refuses what does not exist before anything is trained
