@@ -11,7 +11,7 @@ from lpml.measurements import quantized_training
 from lpml.measurements.quantized_training import curvature_at, excesses, problem, trained
 
 SHAPE = ("mlp", 8, "digits", None, 64)
-QUICK = dict(width=8, float_epochs=2, bits=(2,))
+QUICK = dict(width=8, float_epochs=2, bits=(1,))  # of more bits optima take long to compile
 
 
 def final(seed=1, **settings):
@@ -47,10 +47,10 @@ def test_even_curvature_leaves_nothing_to_gain_and_no_weighting_beats_the_best()
     random = np.random.default_rng(0)
     w, d = random.standard_normal((64, 4)), np.exp(2 * random.standard_normal((64, 4)))
     for per in ("tensor", "channel"):
-        assert of(w, np.full_like(w, 3.0), 3, per) == pytest.approx(0, abs=1e-6)
-        assert of(w, d, 3, per) > 0.01
+        assert of(w, np.full_like(w, 3.0), 1, per) == pytest.approx(0, abs=1e-6)
+        assert of(w, d, 1, per) > 0.01
     # a factor of each channel is no weighting within it
-    assert of(w, np.ones((64, 1)) * [1.0, 9.0, 2.0, 5.0], 3, "channel") == pytest.approx(
+    assert of(w, np.ones((64, 1)) * [1.0, 9.0, 2.0, 5.0], 1, "channel") == pytest.approx(
         0, abs=1e-6
     )
     assert of(np.zeros((4, 2)), np.ones((4, 2)), 2) == 0
@@ -77,13 +77,13 @@ def test_the_curvature_is_the_root_of_the_mean_square_of_an_epochs_gradients():
     )
 
 
-def test_many_bits_lose_nothing_and_few_lose_much():
-    wide, narrow = final(bits=(8,)), final(bits=(1, 2))
-    assert wide["bits"] == 8
-    assert wide["loss"] == pytest.approx(wide["float_loss"], rel=0.02)
-    assert narrow["float_loss"] == wide["float_loss"]
-    assert narrow["loss"] > 1.1 * narrow["float_loss"]
-    assert 0 <= narrow["excess"] < 0.5
+def test_more_bits_lose_less():
+    lines = list(quantized_training(width=8, float_epochs=10, bits=(1, 4)).lines(1))
+    assert [line["bits"] for line in lines] == [1, 4]
+    few, many = (line["loss"] / line["float_loss"] for line in lines)
+    assert lines[0]["float_loss"] == lines[1]["float_loss"]
+    assert 0.9 < many < 1.1 < few
+    assert all(-1e-6 < line["excess"] < 0.5 for line in lines)
 
 
 def test_steps_after_the_quantisation_mend_it():
@@ -118,7 +118,7 @@ def test_settings_that_do_not_exist_are_refused(settings, sentence):
 
 
 def test_convolutions_are_measured_too():
-    made = quantized_training(network="cifarnet", width=1, bits=(2,), float_epochs=1)
+    made = quantized_training(network="cifarnet", width=1, bits=(1,), float_epochs=1)
     (line,) = made.lines(1)
     assert line.keys() == set(made.metrics)
     assert jax.tree.all(jax.tree.map(np.isfinite, line))
