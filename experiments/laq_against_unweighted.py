@@ -9,8 +9,13 @@ arXiv 1802.08635, who compare with unweighted scales per tensor only: five ways 
 
 What weighting gains cannot exceed what the unweighted optimum loses. That is the `excess` of
 the second picture: the weighted error of the unweighted optimum above the least one. The claims
-are that weighting pays, and that it pays more than a scale per channel; a claim that fails is
-an answer too. Gains are means over the bits of a pair of runs with the same seed.
+are that weighting pays, and that a scale per channel pays more; a claim that fails is an answer
+too. Gains are means over the bits of a pair of runs with the same seed.
+
+Found at the default size: the excess is 1 % (MLP) and 2 % (CifarNet), and weighting pays with
+1 bit alone: MLP 0.02 decades of training loss, with no effect on the test accuracy. With 2 to 4
+bits no gain is told from none. Absmax per channel is far behind with 2 bits after training (0.3
+and 0.6 decades), and ahead in further steps of the MLP.
 """
 
 from typing import NamedTuple
@@ -186,7 +191,7 @@ def _stages(results):
 def _draw_gains(results):
     stages = _stages(results)
     figure = Figure(figsize=(max(7.0, 3.1 * len(stages)), 7), layout="constrained")
-    rows = figure.subplots(2, len(stages), squeeze=False, sharex="col", sharey="row")
+    rows = figure.subplots(2, len(stages), squeeze=False, sharex="col")
     for column, stage in enumerate(stages):
         for place, way in enumerate(w for w in WAYS if w is not PLAIN):
             for axes, difference in zip(rows[:, column], (gained, more_right)):
@@ -215,7 +220,8 @@ def _draw_excess(results):
     stages = _stages(results)
     figure = Figure(figsize=(max(7.0, 3.1 * len(stages)), 4.4), layout="constrained")
     marks, greys = "osD^v", ("#000000", "#D55E00", "#0072B2", "#E69F00", "#56B4E9")
-    for axes, stage in zip(figure.subplots(1, len(stages), squeeze=False)[0], stages):
+    every = figure.subplots(1, len(stages), squeeze=False, sharey=True)[0]
+    for axes, stage in zip(every, stages):
         by_seed = results[stage, AWARE]
         layers = [
             key for key in next(iter(by_seed.values()))[stage.bits[-1]] if "excess/" in key
@@ -228,9 +234,9 @@ def _draw_excess(results):
             name = layer.removeprefix("excess/")
             axes.plot(stage.bits, means, marker=mark, color=color, label=name)
         axes.set(title=stage.title, xlabel="bits of the weights", xticks=stage.bits)
-        axes.set_ylim(bottom=0)
         axes.grid(True, axis="y", color="0.88")
-        axes.legend()
+        axes.legend(loc="upper center", ncols=2)
+    every[0].set_ylim(0, 1.5 * every[0].get_ylim()[1])  # room for the legends
     figure.axes[0].set_ylabel("excess weighted error, %")
     figure.suptitle("What the unweighted optimum per tensor errs more than the weighted one")
     return figure

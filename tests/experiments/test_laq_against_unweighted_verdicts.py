@@ -77,7 +77,9 @@ def test_each_claim_can_fail(way, numbers, claim):
 
 def test_a_loss_that_weighting_raises_is_seen():
     found = words(results(of={AWARE: (-0.9, 0.92, 0.02)}))
-    assert found["MLP, further steps: weighting lowers the training loss, per tensor"] == "fails"
+    assert (
+        found["MLP, further steps: weighting lowers the training loss, per tensor"] == "fails"
+    )
 
 
 def test_pairs_are_compared_within_their_seed_and_bits():
