@@ -84,7 +84,9 @@ STAGES = {
         Stage("cifarnet", "scratch", (0, 120)),
     ),
 }
-SEEDS = {  # a further seed of the small network costs a fraction of a second
+SEEDS: dict[
+    str, dict[str, tuple[int, ...]]
+] = {  # a further seed of the small network costs a fraction of a second
     "tiny": {"mlp": (1, 2)},
     "default": {"mlp": tuple(range(1, 11)), "cifarnet": (1, 2, 3, 4, 5)},
     "paper": {"mlp": (1, 2, 3, 4, 5), "cifarnet": (1, 2)},

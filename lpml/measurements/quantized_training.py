@@ -148,8 +148,8 @@ def problem(network: str, width: int, data: str, dir: str | None, batch_size: in
         crop = 24 if data == "cifar10" else None
         hidden = (6 * width, 3 * width)
         model = models.cifarnet(classes=found.classes, width=width, hidden=hidden, crop=crop)
-    parts = (jax.tree.map(jnp.asarray, part) for part in (found.train, found.test))
-    return Problem(model, *parts, batch_size)
+    train, test = (jax.tree.map(jnp.asarray, part) for part in (found.train, found.test))
+    return Problem(model, train, test, batch_size)
 
 
 @functools.lru_cache(maxsize=64)
@@ -199,7 +199,7 @@ def _trainer(shape, learning_rate, steps, bits, rule):
     )
 
     def visible(state, params):
-        return params if bits is None else tx.visible(state, params)  # type: ignore[attr-defined]
+        return params if bits is None else tx.visible(state, params)
 
     def start(params):
         state = tx.init(params)

@@ -67,10 +67,10 @@ def alternate(
     if init is None:
         mean = _mean(u, c, axes)
         init = mean * (GAUSSIAN_START[levels.levels][max(levels.bits - 2, 0)] / levels.top)
-    starts = (init, largest)
-    found = _fits(u, c, starts, levels, axes)
-    first, second = (score(*fit) for fit in found)
-    start, p, d = (jnp.where(first > second, *pair) for pair in (starts, *zip(*found)))
+    found = _fits(u, c, (init, largest), levels, axes)
+    better = score(*found[0]) > score(*found[1])
+    start = jnp.where(better, init, largest)
+    p, d = (jnp.where(better, one, other) for one, other in zip(*found))
 
     def moved(unit, p, d):
         return jnp.where(d > 0, p * reciprocal(d), unit)
