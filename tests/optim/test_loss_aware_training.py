@@ -345,7 +345,7 @@ def test_masters_that_drift_off_cost_accuracy():
 )
 def test_settings_that_do_not_exist_are_refused(settings, sentence):
     with pytest.raises(ValueError, match=sentence):
-        optim.loss_aware(0.1, **settings)
+        optim.loss_aware(0.1, **{"bits": 3, **settings})
 
 
 def test_rates_follow_their_schedule():
