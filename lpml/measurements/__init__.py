@@ -12,6 +12,7 @@ from lpml.measurements.gradient_blow_up import gradient_blow_up
 from lpml.measurements.matmul_error import matmul_error
 from lpml.measurements.measurement import Measurement
 from lpml.measurements.product_sqnr import product_sqnr
+from lpml.measurements.quantized_training import quantized_training
 from lpml.measurements.root_accuracy import root_accuracy
 from lpml.measurements.scale_exponents import scale_exponents
 from lpml.measurements.sqnr import sqnr, vsq_sqnr
@@ -27,6 +28,7 @@ __all__ = [
     "gradient_blow_up",
     "matmul_error",
     "product_sqnr",
+    "quantized_training",
     "root_accuracy",
     "scale_exponents",
     "sqnr",

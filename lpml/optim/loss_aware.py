@@ -101,7 +101,7 @@ def loss_aware_quantization(
       inner: moves the master weights.
       bits: 1 to 8.
       levels: see `lpml.quant.laq`, as of the next four.
-      solver: "alternating" (started at the scale of before) or "exact".
+      solver: "alternating" (started at the scale of before), "exact" or "absmax".
       axis: the axes that keep their own scales; None: a scale per tensor.
       group: so many weights along the last axis share a scale.
       iterations: most steps of "alternating".

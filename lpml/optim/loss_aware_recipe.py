@@ -19,7 +19,7 @@ def loss_aware(
     bits: int | None = None,
     inner: Literal["adam", "rmsprop", "sgd"] = "adam",
     levels: Literal["linear", "log"] = "linear",
-    solver: Literal["alternating", "exact"] = "alternating",
+    solver: Literal["alternating", "exact", "absmax"] = "alternating",
     per: Literal["tensor", "channel"] = "tensor",
     group: int | None = None,
     iterations: int = 10,
@@ -45,7 +45,7 @@ def loss_aware(
       inner: "adam", "rmsprop" (v without bias correction, no momentum: the paper's analysis)
         or "sgd".
       levels: "linear" or "log", as of `lpml.quant.laq`.
-      solver: "alternating" or "exact".
+      solver: "alternating", "exact" or "absmax", as of `lpml.quant.laq`.
       per: a scale per "tensor" or per "channel" (the last axis of a kernel: its outputs).
       group: so many consecutive weights of the last axis share a scale, in place of `per`.
       iterations: most steps of "alternating".

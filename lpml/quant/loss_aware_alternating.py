@@ -24,20 +24,17 @@ def fitted(
     u: jax.Array, c: jax.Array | None, unit: jax.Array, levels: LevelSet, axes: tuple[int, ...]
 ) -> tuple[jax.Array, jax.Array]:
     """P = sum c u b and D = sum c b^2 over the axes, b the levels nearest to u / unit."""
-    inverse = reciprocal(unit)
-
-    def terms(u, *c):
-        b = levels.nearest(u * inverse)
-        weighted = c[0] * b if c else b
-        return weighted * u, weighted * b
-
-    p, d = sums(terms, (u,) if c is None else (u, c), axes)
-    return p, d
+    return _fits(u, c, (unit,), levels, axes)[0]
 
 
 def score(p: jax.Array, d: jax.Array) -> jax.Array:
     """P^2 / D: how much of sum c u^2 the best scale of these levels explains, doubled."""
     return p * p * reciprocal(d)
+
+
+def largest_unit(u: jax.Array, levels: LevelSet, axes: tuple[int, ...]) -> jax.Array:
+    """The unit whose largest level is the largest of the magnitudes u."""
+    return maxima(lambda u: (u,), (u,), axes)[0] / levels.top
 
 
 def alternate(
@@ -66,23 +63,46 @@ def alternate(
     Returns:
       Units, of shape 1 along the axes.
     """
-    largest = maxima(lambda u: (u,), (u,), axes)[0] / levels.top
+    largest = largest_unit(u, levels, axes)
     if init is None:
         mean = _mean(u, c, axes)
         init = mean * (GAUSSIAN_START[levels.levels][max(levels.bits - 2, 0)] / levels.top)
-    scores = [score(*fitted(u, c, start, levels, axes)) for start in (init, largest)]
-    start = jnp.where(scores[0] > scores[1], init, largest)
+    found = _fits(u, c, (init, largest), levels, axes)
+    better = score(*found[0]) > score(*found[1])
+    start = jnp.where(better, init, largest)
+    p, d = (jnp.where(better, one, other) for one, other in zip(*found))
+
+    def moved(unit, p, d):
+        return jnp.where(d > 0, p * reciprocal(d), unit)
 
     def step(carry):
         unit, _, count = carry
-        p, d = fitted(u, c, unit, levels, axes)
-        return jnp.where(d > 0, p * reciprocal(d), unit), unit, count + 1
+        return moved(unit, *fitted(u, c, unit, levels, axes)), unit, count + 1
 
     def moving(carry):
         unit, before, count = carry
         return (count < iterations) & jnp.any(jnp.abs(unit - before) > ENOUGH * unit)
 
-    return jax.lax.while_loop(moving, step, (start, jnp.full_like(start, -1), 0))[0]
+    if iterations == 0:
+        return start
+    # the first step has its sums from the comparison of the starts
+    return jax.lax.while_loop(moving, step, (moved(start, p, d), start, 1))[0]
+
+
+def _fits(u, c, units, levels, axes):
+    """`fitted` for each of the units, in one pass."""
+    inverses = [reciprocal(unit) for unit in units]
+
+    def terms(u, *c):
+        found = []
+        for inverse in inverses:
+            b = levels.nearest(u * inverse)
+            weighted = c[0] * b if c else b
+            found += [weighted * u, weighted * b]
+        return tuple(found)
+
+    flat = sums(terms, (u,) if c is None else (u, c), axes)
+    return [(flat[i], flat[i + 1]) for i in range(0, len(flat), 2)]
 
 
 def _mean(u, c, axes):

@@ -277,3 +277,18 @@ def test_a_warm_start_at_the_optimum_stays_there():
     assert float(warm.scale) == pytest.approx(float(exact.scale), rel=1e-13)
     np.testing.assert_array_equal(warm.codes, exact.codes)
     assert float(laq(w, d, 4).scale) != pytest.approx(float(exact.scale), rel=1e-13)
+
+
+@pytest.mark.parametrize("levels", ["linear", "log"])
+def test_absmax_is_the_nearest_level_below_the_largest_weight(levels):
+    w, d = (jnp.asarray(x[:3, :60]) for x in many_distributions(60))
+    found = laq(w, d, 3, levels=levels, solver="absmax", axis=0)
+    largest = np.abs(w).max(1, keepdims=True)
+    np.testing.assert_allclose(found.scale, largest, rtol=1e-12)
+    values = signed_levels(3, levels) / LevelSet(3, levels).top * largest[..., None]
+    nearest = np.abs(values - np.asarray(w)[..., None]).min(-1)
+    np.testing.assert_allclose(np.abs(found.dequantize() - w), nearest, atol=1e-9)
+    one = laq(w, None, 3, levels=levels, solver="absmax")
+    assert float(one.scale) == float(jnp.abs(w).max())
+    with pytest.raises(ValueError, match="absmax"):
+        laq(w, None, 1, solver="absmax")
