@@ -70,7 +70,7 @@ def loss_aware_quantization(
     solver: str = "alternating",
     axis: int | tuple[int, ...] | None = None,
     group: int | None = None,
-    iterations: int = 10,
+    iterations: int = 3,
     curvature: Curvature = "moment",
     b2: float | jax.Array = 0.999,
     eps: float | jax.Array = 1e-8,
@@ -104,7 +104,8 @@ def loss_aware_quantization(
       solver: "alternating" (started at the scale of before), "exact" or "absmax".
       axis: the axes that keep their own scales; None: a scale per tensor.
       group: so many weights along the last axis share a scale.
-      iterations: most steps of "alternating".
+      iterations: most steps of "alternating"; few suffice, as it starts at the scale of the
+        step before and goes on in the next.
       curvature: "moment": d as above, with v from the state of `inner` where it has one
         (Adam, RMSProp, also inside of a chain), else from an average of its own; None: d = 1,
         quantisation that does not look at the loss. `update(..., curvature=tree)` takes the
@@ -168,10 +169,22 @@ def loss_aware_quantization(
         if params is None:
             raise ValueError("loss_aware_quantization needs the current `params` in update")
         finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(grads)]))
+        # a branch and not a selection, which would read the whole state once more
+        return jax.lax.cond(
+            finite,
+            lambda: moved(grads, state, params, curvature, extra),
+            lambda: (
+                jax.tree.map(jnp.zeros_like, params),
+                state._replace(skipped=state.skipped + 1),
+            ),
+        )
+
+    def moved(grads, state, params, curvature, extra):
+        """The update for a gradient that is finite."""
         masters = _filled(state.master, params)
         moves, inner_state = inner.update(grads, state.inner, masters, **extra)
-        moved = optax.apply_updates(masters, moves)
-        master = _over(lambda _, w: boxed(w), state.master, moved)
+        masters = optax.apply_updates(masters, moves)
+        master = _over(lambda _, w: boxed(w), state.master, masters)
         moment, v = state.moment, second_moment(inner_state, params)
         if _keeps_moment(default, inner_state, params):
             moment = v = _over(lambda v, g: b2 * v + (1 - b2) * g * g, moment, grads)
@@ -183,9 +196,7 @@ def loss_aware_quantization(
             lambda w, before, d: quantise(w, d, before), master, state.quantized, curvature
         )
         new = LossAwareState(master, quantized, moment, inner_state, state.skipped)
-        new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
-        new = new._replace(skipped=state.skipped + (1 - finite.astype(jnp.int32)))
-        aims = visible(new, jax.tree.map(lambda m, p: jnp.where(finite, m, p), moved, params))
+        aims = visible(new, masters)
         return jax.tree.map(lambda q, p: (q - p).astype(p.dtype), aims, params), new
 
     def visible(state: LossAwareState, params: Params) -> Params:
