@@ -62,7 +62,7 @@ def test_masters_are_those_of_a_loop_that_quantises_by_itself(bits, levels):
     loss, params = problem()
     kernel, bias = params["layer"]["kernel"], params["layer"]["bias"]
     v = {"kernel": jnp.zeros_like(kernel), "bias": jnp.zeros_like(bias)}
-    q = laq(kernel, None, bits, levels=levels)
+    q = laq(kernel, None, bits, levels=levels, iterations=3)
 
     # params are the masters here, and the forward pass quantises: the other design
     @jax.jit
@@ -72,7 +72,8 @@ def test_masters_are_those_of_a_loop_that_quantises_by_itself(bits, levels):
         kernel = kernel - RATE * g["kernel"] / (jnp.sqrt(v["kernel"]) + EPS)
         bias = bias - RATE * g["bias"] / (jnp.sqrt(v["bias"]) + EPS)
         kernel = jnp.clip(kernel, -1, 1)
-        q = laq(kernel, jnp.sqrt(v["kernel"]) + EPS, bits, levels=levels, init=scale)
+        d = jnp.sqrt(v["kernel"]) + EPS
+        q = laq(kernel, d, bits, levels=levels, init=scale, iterations=3)
         return kernel, bias, v, q.scale, q.dequantize()
 
     scale, visible = q.scale, q.dequantize()
@@ -129,7 +130,8 @@ def test_the_curvature_is_read_from_the_inner_state(inner):
     assert own.moment == ()
     v = second_moment(own.inner, state.params)["layer"]["kernel"]
     w = own.master["layer"]["kernel"]
-    wanted = laq(w, jnp.sqrt(v) + EPS, 2, init=own.quantized["layer"]["kernel"].scale)
+    before = own.quantized["layer"]["kernel"].scale
+    wanted = laq(w, jnp.sqrt(v) + EPS, 2, init=before, iterations=3)
     np.testing.assert_array_equal(wanted.codes, own.quantized["layer"]["kernel"].codes)
 
 
@@ -156,7 +158,7 @@ def test_a_curvature_handed_in_wins():
     _, new = tx.update(jax.grad(loss)(params), state, params, curvature=d)
     w = new.master["layer"]["kernel"]
     before = state.quantized["layer"]["kernel"].scale
-    wanted = laq(w, d["layer"]["kernel"], 2, init=before)
+    wanted = laq(w, d["layer"]["kernel"], 2, init=before, iterations=3)
     np.testing.assert_array_equal(new.quantized["layer"]["kernel"].codes, wanted.codes)
     unweighted = laq(w, None, 2, init=before)
     assert not np.array_equal(wanted.codes, unweighted.codes)
