@@ -98,15 +98,16 @@ class Stack(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What `plan_blocks` finds; static and hashable but for `stacks`, which is read only."""
+    """What `plan_blocks` finds; shared by all who ask, so read only."""
 
     shapes: tuple[Shape, ...]  # of the tensors, axes merged
     groups: tuple[Group, ...]
     stacks: dict[str, Stack]
 
-    def diagonal(self, leaf: int) -> bool:
-        """Whether a tensor has no matrices at all."""
-        return not any(piece.leaf == leaf for group in self.groups for piece in group.pieces)
+    @property
+    def blocked(self) -> frozenset[int]:
+        """The tensors that have matrices."""
+        return frozenset(piece.leaf for group in self.groups for piece in group.pieces)
 
 
 @functools.lru_cache(maxsize=64)

@@ -4,7 +4,7 @@ Roots are late, and their scale depends on their age and damping; the diagonal m
 not, and its learning rate is known. Where there is no root (yet), its update is the update.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -72,32 +72,26 @@ def is_sum(beta2: Number) -> bool:
 
 
 def grafted(
-    directions: Sequence[jax.Array],
-    diagonal: Sequence[jax.Array],
-    has_root: Sequence[jax.Array],
-    *,
-    rescale: bool,
-) -> list[jax.Array]:
-    """Updates of every tensor.
+    direction: jax.Array, diagonal: jax.Array, has_root: jax.Array, *, rescale: bool
+) -> jax.Array:
+    """The update of one tensor.
 
-    Within a tensor, what has a root gets P ||u|| / ||P||, both norms over just that part; the
-    rest gets u. So the norm of the whole is that of u.
+    What has a root gets P ||u|| / ||P||, both norms over just that part of the tensor; the rest
+    gets u. So the norm of the whole is that of u.
 
     Args:
-      directions: P, by Shampoo.
-      diagonal: u, by the diagonal method.
-      has_root: bool of the same shapes.
+      direction: P, by Shampoo.
+      diagonal: u, by the diagonal method; same shape.
+      has_root: bool, same shape.
       rescale: False keeps P as it is.
     """
-
-    def one(p, u, has):
-        p = p.astype(u.dtype)
-        if rescale:
-            length, wanted = (jnp.linalg.norm(jnp.where(has, x, 0)) for x in (p, u))
-            p = p * (wanted / (length + TINY))
-        return jnp.where(has, p, u)
-
-    return [one(*three) for three in zip(directions, diagonal, has_root, strict=True)]
+    direction = direction.astype(diagonal.dtype)
+    if rescale:
+        length, wanted = (
+            jnp.linalg.norm(jnp.where(has_root, part, 0)) for part in (direction, diagonal)
+        )
+        direction = direction * (wanted / (length + TINY))
+    return jnp.where(has_root, direction, diagonal)
 
 
 def kept_finite(new: optax.OptState, old: optax.OptState) -> optax.OptState:
