@@ -1,4 +1,4 @@
-"""Shampoo in small parts: blocks, statistics, roots, grafting, momentum; `optimizer` joins them.
+"""Shampoo in parts: blocks, statistics, roots, grafting, momentum; `optimizer` joins them.
 
 Whoever renews roots from outside of the program reads `find_state(opt_state)`, solves for
 `exponent_of(name)` of each of its stacks, and puts the roots in with `swapped`.

@@ -44,12 +44,13 @@ def accumulated(old: Stacks, new: Stacks, beta2: float | jax.Array) -> Stacks:
 def direction(plan: Plan, tiles: Tiles, roots: Stacks) -> Tiles:
     """G multiplied along each axis that has a matrix by its root: L^(-1/4) G R^(-1/4)."""
     result = []
-    for group, tile in zip(plan.groups, tiles, strict=True):
+    for group, gradient in zip(plan.groups, tiles, strict=True):
+        turned = gradient
         for axis, name, start in group.rows:
-            letters, other = _letters(tile, axis)
+            letters, other = _letters(turned, axis)
             root = roots[name][start : start + group.number]
-            tile = _einsum(f"t{letters},t{letters[axis]}z->t{other}", tile, root)
-        result.append(tile)
+            turned = _einsum(f"t{letters},t{letters[axis]}z->t{other}", turned, root)
+        result.append(turned)
     return result
 
 

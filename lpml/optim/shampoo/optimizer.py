@@ -38,7 +38,8 @@ def shampoo(
     .. math::
       m \leftarrow \beta_1 m + (1 - \beta_1) u, \qquad w \leftarrow w - \alpha (m + \lambda w)
 
-    with u as in `scale_by_shampoo`: for a matrix L^(-1/4) G R^(-1/4), of the norm of `grafting`.
+    with u as in `scale_by_shampoo`: for a matrix L^(-1/4) G R^(-1/4), in length
+    the update of `grafting`.
 
     Args:
       learning_rate: alpha, or a schedule of the step count; with grafting, one that suits the
