@@ -7,7 +7,7 @@ from lpml.optim.lm_halp import LMHALPState, lm_halp
 from lpml.optim.low_precision import lp_sgd, lp_svrg, sgd
 from lpml.optim.momentum import momentum
 from lpml.optim.periodic import PeriodicTransformation, Refreshed
-from lpml.optim.shampoo import ShampooState, scale_by_shampoo, shampoo
+from lpml.optim.shampoo import ShampooState, shampoo
 from lpml.optim.svrg import SVRGState, svrg
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
     "lp_svrg",
     "mean_over_data",
     "momentum",
-    "scale_by_shampoo",
     "sgd",
     "shampoo",
     "svrg",

@@ -1,4 +1,4 @@
-"""New roots inside of the program, every so many updates."""
+"""New roots inside of the program, every so many steps."""
 
 import dataclasses
 import functools
@@ -20,13 +20,13 @@ class Refreshing:
     """When and how roots are renewed.
 
     Args:
-      every: updates between two refreshes, >= 1.
-      start_at: the update (from 1) that the first roots are for, >= 1. Few gradients make
+      every: steps between two refreshes, >= 1.
+      start_at: the step (from 1) that the first roots are for, >= 1. Few gradients make
         matrices of low rank, whose roots are mostly damping. None is `every`.
       root: "newton", products only, or "eigh", one matrix after another.
       damping: of the matrices, see `Damping`.
-      by: "program", in the update that it is due; "host", by someone who calls `swapped`
-        between two updates. Until then every update is the diagonal method's.
+      by: "program", in the step that it is due; "host", by someone who calls `swapped`
+        between two steps. Until then every update is the diagonal method's.
 
     Raises:
       ValueError: a number out of its range, or a word that is none of these.
@@ -52,14 +52,14 @@ class Refreshing:
                 "root 'eigh'"
             )
 
-    def due(self, update: jax.Array) -> jax.Array:
-        """Whether the update of this number (from 1) renews the roots."""
+    def due(self, step: jax.Array) -> jax.Array:
+        """Whether the step of this number (from 1) renews the roots."""
         start = self.every if self.start_at is None else self.start_at
-        return (update >= start) & ((update - start) % self.every == 0)
+        return (step >= start) & ((step - start) % self.every == 0)
 
 
 def refreshed(state: ShampooState, refreshing: Refreshing) -> ShampooState:
-    """The state with the roots of its own statistics if that is due at update count + 1."""
+    """The state with the roots of its own statistics if that is due at step + 1."""
     if refreshing.by == "host" or not state.stats:
         return state
     solver, kind = SOLVERS[refreshing.root], refreshing.damping.kind
@@ -74,11 +74,11 @@ def refreshed(state: ShampooState, refreshing: Refreshing) -> ShampooState:
             state,
             {name: report.root for name, report in found.items()},
             {name: report.ok for name, report in found.items()},
-            roots_from=state.count + 1,
+            roots_from=state.step + 1,
         )
         return _changing(renewed)
 
-    due = refreshing.due(state.count + 1)
+    due = refreshing.due(state.step + 1)
     epsilon = jnp.asarray(refreshing.damping.epsilon, jnp.result_type(float))
     renewed = only_when(due, renew, state._replace(graft=()), epsilon)
     return renewed._replace(stats=state.stats, graft=state.graft)

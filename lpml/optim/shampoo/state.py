@@ -14,21 +14,21 @@ from lpml.optim.shampoo.kronecker import Stacks
 class ShampooState(NamedTuple):
     """State of `scale_by_shampoo`.
 
-    Stacks are dicts by the name of `stack_name`, which says the size b and the exponent p. Roots
-    may be put in from outside, between two steps, by `swapped`: shapes and dtypes stay.
+    Stacks are dicts by `stack_name`, which says the size b and the exponent p. Roots may be put
+    in from outside, between two steps, by `swapped`: shapes and dtypes stay.
     """
 
-    count: jax.Array  # () int32, updates taken
+    step: jax.Array  # () int32, steps taken
     stats: Stacks  # [K, b, b], at least float32: sums or means of G G^T, from zeros
     roots: Stacks  # [K, b, b], A^(-1/p) of some earlier statistics; identities at first
-    roots_from: jax.Array  # () int32, updates behind the statistics of the roots; -1: none yet
+    roots_from: jax.Array  # () int32, steps behind the statistics of the roots; -1: none yet
     refresh_ok: Stacks  # [K] int32, how often a root was accepted; 0: the block has none
     refresh_failed: Stacks  # [K] int32, how often it was not, matrices of zeros apart
     graft: optax.OptState  # of the diagonal method, shaped like the parameters
 
 
 def first_state(plan: Plan, graft: optax.OptState, dtype: jax.typing.DTypeLike) -> ShampooState:
-    """The state before the first update."""
+    """The state before the first step."""
 
     def counters():
         return {name: jnp.zeros(s.number, jnp.int32) for name, s in plan.stacks.items()}
@@ -40,7 +40,7 @@ def first_state(plan: Plan, graft: optax.OptState, dtype: jax.typing.DTypeLike) 
         }
 
     return ShampooState(
-        count=jnp.zeros((), jnp.int32),
+        step=jnp.zeros((), jnp.int32),
         stats=matrices(0),
         roots=matrices(1),
         roots_from=jnp.full((), -1, jnp.int32),
@@ -59,7 +59,7 @@ def swapped(
       state: of `scale_by_shampoo`.
       roots: [K, b, b] of every stack.
       ok: [K] bool of every stack, as in `RootReport`.
-      roots_from: `count` of the state whose statistics these are the roots of.
+      roots_from: `step` of the state whose statistics these are the roots of.
     """
 
     def failed(name, before):

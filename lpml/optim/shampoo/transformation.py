@@ -43,7 +43,7 @@ def scale_by_shampoo(
 
     Returns:
       A transformation with a `ShampooState`. Gradients that are not finite show in the update
-      and leave the state as it was, count apart.
+      and leave the state as it was, its step apart.
 
     Raises:
       ValueError: an argument out of its range.
@@ -85,7 +85,7 @@ def scale_by_shampoo(
         diagonal, graft = method.update(updates, state.graft, params)
         state = state._replace(graft=kept_finite(graft, state.graft))
         result, state = preconditioned(leaves, jax.tree.leaves(diagonal), state)
-        return tree.unflatten(result), state._replace(count=state.count + 1)
+        return tree.unflatten(result), state._replace(step=state.step + 1)
 
     return optax.GradientTransformation(init, update)
 
