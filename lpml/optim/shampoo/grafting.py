@@ -5,10 +5,13 @@ not, and its learning rate is known. Where there is no root (yet), its update is
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+
+from lpml.optim.shampoo.kronecker import weight_of_new
 
 Number = float | jax.Array
 TINY = 1e-16  # keeps 0 / 0 from a tensor whose direction is zero
@@ -39,9 +42,31 @@ def sgd(beta2: Number, eps: Number) -> optax.GradientTransformation:
     return optax.identity()
 
 
+class OwnState(NamedTuple):
+    """State of `none`."""
+
+    squares: optax.Updates  # shaped like the parameters: sum or mean of g^2
+
+
 def none(beta2: Number, eps: Number) -> optax.GradientTransformation:
-    """For what has no root: the diagonal method of Shampoo's own statistics."""
-    return adagrad(beta2, eps) if is_sum(beta2) else rmsprop(beta2, eps)
+    """For what has no root: g / (sqrt(v) + eps), v the squares as Shampoo's statistics are."""
+
+    def init(params):
+        return OwnState(optax.tree.zeros_like(params))
+
+    def update(updates, state, params=None):
+        del params
+        squares = jax.tree.map(
+            lambda v, g: (beta2 * v + weight_of_new(beta2) * g * g).astype(v.dtype),
+            state.squares,
+            updates,
+        )
+        scaled = jax.tree.map(
+            lambda v, g: (g / (jnp.sqrt(v) + eps)).astype(g.dtype), squares, updates
+        )
+        return scaled, OwnState(squares)
+
+    return optax.GradientTransformation(init, update)
 
 
 METHODS: dict[str, Callable[[Number, Number], optax.GradientTransformation]] = {
@@ -58,17 +83,12 @@ def grafting_method(name: str, beta2: Number, eps: Number) -> optax.GradientTran
     """
     if name not in METHODS:
         raise ValueError(f"grafting {name!r} does not exist; choose {', '.join(METHODS)}")
-    if name in MEANS and is_sum(beta2):
+    if name in MEANS and isinstance(beta2, (int, float)) and beta2 == 1:
         raise ValueError(
             f"grafting {name!r} takes a mean of squares, and beta2 = 1 makes sums: take "
             "grafting 'adagrad' or beta2 < 1"
         )
     return METHODS[name](beta2, eps)
-
-
-def is_sum(beta2: Number) -> bool:
-    """Whether statistics are summed; a traced beta2 makes means."""
-    return isinstance(beta2, (int, float)) and beta2 == 1
 
 
 def grafted(

@@ -31,14 +31,18 @@ def accumulated(old: Stacks, new: Stacks, beta2: float | jax.Array) -> Stacks:
 
     A matrix that would not be finite stays as it was: in a sum or mean NaN never leaves.
     """
-    weight = jnp.where(jnp.asarray(beta2) == 1, 1, 1 - jnp.asarray(beta2))
 
     def one(a, b):
-        total = jnp.asarray(beta2, a.dtype) * a + weight.astype(a.dtype) * b.astype(a.dtype)
+        total = (beta2 * a + weight_of_new(beta2) * b).astype(a.dtype)
         finite = jnp.isfinite(total).all((1, 2), keepdims=True)
         return jnp.where(finite, total, a)
 
     return {name: one(old[name], new[name]) for name in old}
+
+
+def weight_of_new(beta2: float | jax.Array) -> jax.Array:
+    """What a new term of the statistics counts: 1 - beta2, or 1 if beta2 = 1 sums them; ()."""
+    return jnp.where(jnp.equal(beta2, 1), 1, 1 - beta2)
 
 
 def direction(plan: Plan, tiles: Tiles, roots: Stacks) -> Tiles:
