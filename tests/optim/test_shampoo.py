@@ -9,8 +9,8 @@ import optax
 import pytest
 
 from lpml.optim import ShampooState, shampoo
-from lpml.optim.shampoo import exponent_of, find_state, swapped
 from lpml.optim.roots import host_roots
+from lpml.optim.shampoo import exponent_of, find_state, swapped
 from lpml.training.assemble import traceable
 
 SHAPES = {"matrix": (6, 5), "vector": (5,)}

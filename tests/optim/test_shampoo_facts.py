@@ -133,7 +133,9 @@ def sequence(steps=6):
     random = RANDOM()
     # all matrices of one size: what costs time here is compiling
     shapes = {"kernel": (4, 1, 8), "matrix": (4, 4), "vector": (4,), "scalar": ()}
-    return {name: jnp.asarray(random.standard_normal((steps, *s))) for name, s in shapes.items()}
+    return {
+        name: jnp.asarray(random.standard_normal((steps, *s))) for name, s in shapes.items()
+    }
 
 
 def through(tx, gradients):

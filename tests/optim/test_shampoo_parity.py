@@ -128,9 +128,7 @@ def by_program(beta2, every, *, root, dtype):
 slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize(
-    ("beta2", "every"), [(0.95, 5), (1, 1), slow(0.95, 1), slow(1, 5)]
-)
+@pytest.mark.parametrize(("beta2", "every"), [(0.95, 5), (1, 1), slow(0.95, 1), slow(1, 5)])
 def test_fifty_steps_are_those_of_numpy(beta2, every):
     with jax.enable_x64(True):
         found = by_program(beta2, every, root="eigh", dtype="float64")
