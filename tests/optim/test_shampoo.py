@@ -1,4 +1,4 @@
-"""Shampoo in use: a loop of one's own, sweeps, late and failing roots, bad gradients and input."""
+"""Shampoo in use: a loop of one's own, sweeps, failing roots, bad gradients, bad input."""
 
 import functools
 
@@ -71,7 +71,7 @@ def test_a_loop_of_ones_own():
     assert step._cache_size() == 1
 
 
-# --- late and failing roots --------------------------------------------------------------------
+# --- late and failing roots ---
 
 
 def test_roots_are_renewed_when_due_and_not_between():
@@ -143,7 +143,7 @@ def test_an_indefinite_statistic_fails_is_counted_and_is_left_to_grafting():
     np.testing.assert_allclose(carry[0]["matrix"], expected, rtol=1e-5)
 
 
-# --- gradients of all kinds --------------------------------------------------------------------
+# --- gradients of all kinds ---
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
@@ -183,8 +183,9 @@ def test_parameters_of_half_width_have_statistics_of_single_width():
     tx = shampoo(0.1, refresh_every=2)
     carry = parameters(jnp.bfloat16), tx.init(parameters(jnp.bfloat16))
     grads = jax.tree.map(lambda g: g.astype(jnp.bfloat16), at(0))
+    step = one_step(tx)
     for _ in range(2):
-        carry = one_step(tx)(carry, grads)
+        carry = step(carry, grads)
     assert {leaf.dtype.name for leaf in jax.tree.leaves(carry[0])} == {"bfloat16"}
     assert {leaf.dtype.name for leaf in find_state(carry[1]).stats.values()} == {"float32"}
     assert np.isfinite(np.asarray(carry[0]["matrix"], np.float32)).all()
@@ -197,7 +198,7 @@ def test_parts_of_a_tree_that_are_masked_stay_out():
     assert find_state(state).refresh_ok["size6_p4"].tolist() == [1]
 
 
-# --- sweeps ------------------------------------------------------------------------------------
+# --- sweeps ---
 
 
 @pytest.mark.parametrize("root", ["newton", "eigh"])
@@ -223,7 +224,7 @@ def test_rates_decays_and_damping_are_numbers_that_a_sweep_traces():
     assert traceable(dict(optim=dict(name="shampoo", **settings, **static))) == settings
 
 
-# --- bad input ---------------------------------------------------------------------------------
+# --- bad input ---
 
 
 @pytest.mark.parametrize(

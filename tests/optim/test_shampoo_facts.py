@@ -119,7 +119,7 @@ def test_one_side_alone_takes_the_square_root():
     np.testing.assert_allclose(found, g[0] @ power(g[0].T @ g[0], -1 / 2), atol=1e-10)
 
 
-# --- grafting ----------------------------------------------------------------------------------
+# --- grafting ---
 
 METHODS = {
     "sgd": optax.identity(),

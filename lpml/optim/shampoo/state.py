@@ -83,7 +83,5 @@ def find_state(opt_state: optax.OptState) -> ShampooState:
     leaves = jax.tree.leaves(opt_state, is_leaf=lambda x: isinstance(x, ShampooState))
     found = [leaf for leaf in leaves if isinstance(leaf, ShampooState)]
     if len(found) != 1:
-        raise ValueError(
-            f"an optimizer state with one ShampooState is needed, not {len(found)}"
-        )
+        raise ValueError(f"one ShampooState is needed in the state, and {len(found)} are there")
     return found[0]
