@@ -188,6 +188,9 @@ def test_parameters_of_half_width_have_statistics_of_single_width():
         carry = step(carry, grads)
     assert {leaf.dtype.name for leaf in jax.tree.leaves(carry[0])} == {"bfloat16"}
     assert {leaf.dtype.name for leaf in find_state(carry[1]).stats.values()} == {"float32"}
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(find_state(carry[1]).graft)} == {
+        "float32"
+    }
     assert np.isfinite(np.asarray(carry[0]["matrix"], np.float32)).all()
 
 

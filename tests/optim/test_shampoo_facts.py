@@ -64,6 +64,19 @@ def test_with_a_vanishing_ridge_it_is_that_factor_itself():
     np.testing.assert_allclose(updates(g[None])[0], u @ vh, atol=1e-9)
 
 
+def test_of_rank_one_truncation_keeps_the_direction_and_nothing_else():
+    random = RANDOM()
+    g = np.outer(random.standard_normal(4), random.standard_normal(6))
+    tx = scale_by_shampoo(
+        refreshing=Refreshing(1, root="eigh", damping=Damping("truncate", 1e-9)),
+        beta2=1,
+        grafting="none",
+    )
+    found, state = jax.jit(tx.update)(jnp.asarray(g), tx.init(g))
+    np.testing.assert_allclose(found, g / np.linalg.norm(g), atol=1e-13)
+    assert all(n.tolist() == [1] for n in state.refresh_ok.values())
+
+
 def test_diagonal_gradients_make_it_adagrad():
     diagonals = RANDOM().standard_normal((6, 5))
     found = updates(np.stack([np.diag(d) for d in diagonals]), epsilon=0.0)

@@ -105,7 +105,6 @@ def grafted(
       has_root: bool, same shape.
       rescale: False keeps P as it is.
     """
-    direction = direction.astype(diagonal.dtype)
     if rescale:
         length, wanted = (
             jnp.linalg.norm(jnp.where(has_root, part, 0)) for part in (direction, diagonal)

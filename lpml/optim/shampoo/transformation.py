@@ -61,7 +61,7 @@ def scale_by_shampoo(
     def init(params):
         leaves = jax.tree.leaves(params)
         dtype = jnp.result_type(jnp.float32, *leaves)
-        return first_state(_plan(leaves, blocking), method.init(params), dtype)
+        return first_state(_plan(leaves, blocking), method.init(_wide(params)), dtype)
 
     def preconditioned(leaves, diagonal, state):
         """What becomes of the diagonal method's updates, and the state after it."""
@@ -72,7 +72,7 @@ def scale_by_shampoo(
         stats = accumulated(state.stats, statistics(plan, tiles), beta2)
         state = refreshed(state._replace(stats=stats), refreshing)
         nowhere = [jnp.zeros(leaf.shape, bool) for leaf in leaves]
-        by_roots = scatter(plan, direction(plan, tiles, state.roots), leaves)
+        by_roots = scatter(plan, direction(plan, tiles, state.roots), diagonal)
         has_root = scatter(plan, with_roots(plan, state.refresh_ok), nowhere)
         result = [
             grafted(p, u, has, rescale=grafting != "none") if i in plan.blocked else u
@@ -81,13 +81,24 @@ def scale_by_shampoo(
         return result, state
 
     def update(updates, state, params=None):
-        leaves, tree = jax.tree.flatten(updates)
-        diagonal, graft = method.update(updates, state.graft, params)
+        wide = _wide(updates)
+        diagonal, graft = method.update(wide, state.graft, params)
         state = state._replace(graft=kept_finite(graft, state.graft))
+        leaves, tree = jax.tree.flatten(wide)
         result, state = preconditioned(leaves, jax.tree.leaves(diagonal), state)
-        return tree.unflatten(result), state._replace(step=state.step + 1)
+        narrow = jax.tree.map(
+            lambda new, old: new.astype(jnp.result_type(old)), tree.unflatten(result), updates
+        )
+        return narrow, state._replace(step=state.step + 1)
 
     return optax.GradientTransformation(init, update)
+
+
+def _wide(tree: optax.Updates) -> optax.Updates:
+    """In at least float32: squares, their means and norms of bfloat16 would be too coarse."""
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(leaf, jnp.result_type(jnp.float32, leaf)), tree
+    )
 
 
 def _plan(leaves: list[jax.Array], blocking: Blocking) -> Plan:
