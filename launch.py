@@ -9,6 +9,7 @@ Run one training from a config file, change any field of it, or reproduce a figu
   python launch.py --config=configs/halp_regression.py --axis=optim.bits=4,8 --axis=seed=0:3
   python launch.py --config=... --tune --trials=30 --axis='optim.learning_rate=log(1e-4,1,9)'
   python launch.py --experiment=halp_regression                   (a paper's figure)
+  python launch.py --export=net.npz --workdir=runs/b3             (its quantised weights)
   python launch.py --list                                         (what there is)
   tensorboard --logdir runs                                       (compare runs)
 
@@ -39,6 +40,7 @@ ENGINE = commands.EngineSettings._fields
 COMMANDS = {
     "list": (),
     "book": ("workdir",),
+    "export": ("workdir",),
     "experiment": ("workdir", "size", *ENGINE),
     "config": ("workdir", "dry_run", *TOGETHER),
     "sweep": ("workdir", "dry_run", "sweep", "axis", "metric", "shard", *ENGINE),
@@ -59,6 +61,7 @@ def define_flags(config: ConfigDict | None, argv: list[str]) -> flags.FlagValues
     for name, text in (
         ("workdir", "folder of the run (default: runs/ and its name)"),
         ("experiment", "figure to reproduce: runs, picture, verdicts"),
+        ("export", "file to write the quantised network of the run --workdir to"),
         ("metric", "final metric that a sweep's settings are compared by"),
         ("shard", "i/n: run the i-th of n parts of a sweep, counted from 1"),
         ("address", "of a running Ray cluster; implies --engine=ray"),
@@ -196,6 +199,8 @@ def dispatch(settings: flags.FlagValues, path: str | None) -> int:
         return commands.list_all()
     if command == "book":
         return commands.book(settings.workdir or "runs")
+    if command == "export":
+        return commands.export(settings.export, settings.workdir)
     overrides = config_flags.get_override_values(settings["config"]) if path else {}
     if command == "config":
         together = commands.meeting(

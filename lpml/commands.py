@@ -35,6 +35,7 @@ from lpml.training.assemble import (
     measurement,
 )
 from lpml.training.checkpoint import CheckpointMismatch
+from lpml.training.exporting import export_run
 from lpml.training.loop import RunFailed, Stopped
 from lpml.training.run import enable_compile_cache, train
 from lpml.training.run_folder import FolderConflict
@@ -362,4 +363,13 @@ def book(runs: str) -> int:
     docs = Path(__file__).parent.parent / "docs"
     written = reproduction.write(Path(runs), docs, experiments())
     print(f"{docs / 'REPRODUCTION.md'}: {len(written)} experiments")
+    return 0
+
+
+def export(path: str, workdir: str | None) -> int:
+    """Writes the quantised network of a run to a file, and says what it takes."""
+    if workdir is None:
+        raise ConfigError("--export needs the run's folder: add --workdir=FOLDER")
+    size, report = export_run(workdir, path)
+    print(f"{path}: {size} bytes; as float32 the weights take {report.float32}")
     return 0

@@ -8,9 +8,24 @@ from types import ModuleType
 from typing import Any
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 from ml_collections.config_flags import config_path
 
 from lpml.build import ConfigError, in_words, suggestion
+
+# Sections that every config has, with what says nothing: a value, or a type for None.
+OPTIONAL: dict[str, dict[str, Any]] = {
+    "mesh": {"data": 1},
+    "workers": {
+        "count": 1,
+        "bits": int,
+        "clip": float,
+        "scheme": str,
+        "format": str,
+        "exempt_below": int,
+        "norms": bool,
+    },
+}
 
 
 def load(path: str) -> ConfigDict:
@@ -36,20 +51,25 @@ def load(path: str) -> ConfigDict:
         ) from error
     if not isinstance(config, ConfigDict):
         raise ConfigError(f"get_config of {file} gives no ConfigDict")
-    _add_mesh(config)
+    _add_optional(config)
     config.lock()
     return config
 
 
-def _add_mesh(config):
-    """Every run may be spread over devices, so config files need not speak of them."""
+def _add_optional(config):
+    """Every run may be spread over devices or workers; config files need not speak of them."""
     with config.unlocked():
-        mesh = config.get("mesh", default=None)
-        if mesh is None:
-            config.mesh = ConfigDict({"data": 1})
-        elif isinstance(mesh, ConfigDict) and "data" not in mesh:
-            with mesh.unlocked():
-                mesh.data = 1
+        for name, fields in OPTIONAL.items():
+            section = config.get(name, default=None)
+            if section is None:
+                section = config[name] = ConfigDict()
+            if not isinstance(section, ConfigDict):
+                continue  # refused later, with the reason
+            with section.unlocked():
+                for field, value in fields.items():
+                    if field not in section:
+                        is_kind = isinstance(value, type)
+                        section[field] = placeholder(value) if is_kind else value
 
 
 def load_sweep(path: str) -> list[dict[str, Any]]:
@@ -133,11 +153,13 @@ def check_key(config: ConfigDict, key: str) -> None:
 def as_plain(config: ConfigDict) -> dict[str, Any]:
     """The resolved config as nested dicts of JSON's types (tuples become lists).
 
-    The section `mesh` is left out where it says nothing: on one device.
+    The sections `mesh` and `workers` are left out where they say nothing.
     """
     resolved = {key: plain(value) for key, value in config.to_dict().items()}
-    if resolved.get("mesh") == {"data": 1}:
-        del resolved["mesh"]
+    for name, fields in OPTIONAL.items():
+        nothing = {k: None if isinstance(v, type) else v for k, v in fields.items()}
+        if resolved.get(name) == nothing:
+            del resolved[name]
     return resolved
 
 

@@ -12,7 +12,7 @@ CONFIGS = "--config=configs/halp_regression.py"
 SHORT = (TINY, "--config.train.steps=600", "--config.train.checkpoint_every=200")
 MNIST = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 MNIST += ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-OPTIMIZERS = "choose from adam, halp, lm_halp, lp_sgd, "
+OPTIMIZERS = "choose from adam, halp, lm_halp, loss_aware, lp_sgd, "
 
 
 def tree(**settings):
@@ -42,7 +42,7 @@ def tree(**settings):
         ((TINY,), ("--config is given 2 times",)),
         (("--config.optim.name=hapl",), ("'hapl'", "mean 'halp'?", OPTIMIZERS)),
         (("--config.optim.name=sgd",), ("config.optim.bits", "--config.optim={'name': 'sgd'")),
-        (("--config.model.name=conv",), ("'conv'", "lenet5, linear_regression")),
+        (("--config.model.name=conv",), ("'conv'", "cifarnet, lenet5, linear_regression")),
         (("--config.data.name=mnits",), ("'mnits'", "mean 'mnist'?", "cifar10, digits")),
         (("--config.data.name=quantize_inputs",), ("config.data.name", "does not exist")),
         (("--config.precision=float16",), ("config.precision", "float32, float64")),

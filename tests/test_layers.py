@@ -21,7 +21,7 @@ ALLOWED = {
     "lpml.quant": ("lpml.formats",),
     "lpml.models": ("lpml.quant", "lpml.formats"),
     "lpml.optim": ("lpml.formats", "lpml.quant", "lpml.native"),
-    "lpml.parallel": ("lpml.formats",),
+    "lpml.parallel": ("lpml.formats", "lpml.quant"),
     "lpml.measurements": ("lpml.theory", *(f"lpml.{layer}" for layer in ABOVE)),
     # top-level modules: those that say how a name becomes an object ...
     "lpml.build": (),

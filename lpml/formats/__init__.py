@@ -20,6 +20,7 @@ from lpml.formats.minifloat import (
     Minifloat,
 )
 from lpml.formats.names import by_name, names
+from lpml.formats.packing import pack_codes, packed_size, unpack_codes
 from lpml.formats.posit import Posit
 from lpml.formats.presets import (
     MXFP4,
@@ -78,11 +79,14 @@ __all__ = [
     "int_channel",
     "matmul",
     "names",
+    "pack_codes",
+    "packed_size",
     "quire_dot",
     "quire_matmul",
     "random_bits",
     "round_to_integer",
     "rounded_matmul",
     "tensor_scaled",
+    "unpack_codes",
     "vsq_matmul",
 ]

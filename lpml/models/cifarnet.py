@@ -107,7 +107,13 @@ def cifarnet(
     inputs = {name: None if name == LAYERS[0] else False for name in LAYERS}
     roles = quantised.policy(quant).assign(inputs)
     module = CifarNet(
-        classes, width, tuple(hidden), crop, dtype, roles, quantised.activation(activation)
+        classes,
+        width,
+        (hidden[0], hidden[1]),
+        crop,
+        dtype,
+        roles,
+        quantised.activation(activation),
     )
     changed = random_crop(crop) if augment and crop else None
     return Supervised(module, softmax_cross_entropy, l2=l2, heavy=True, augment=changed)

@@ -4,27 +4,49 @@ from lpml.optim.adam import adam
 from lpml.optim.full_gradient import mean_over_data
 from lpml.optim.halp import HALPState, halp
 from lpml.optim.lm_halp import LMHALPState, lm_halp
+from lpml.optim.loss_aware import (
+    BitsReport,
+    LossAwareState,
+    all_but,
+    bits_report,
+    loss_aware_quantization,
+    master_params,
+    quantized_params,
+    weights_only,
+)
+from lpml.optim.loss_aware_recipe import loss_aware
 from lpml.optim.low_precision import lp_sgd, lp_svrg, sgd
 from lpml.optim.momentum import momentum
 from lpml.optim.periodic import PeriodicTransformation, Refreshed
+from lpml.optim.projected import ProjectedTransformation
 from lpml.optim.shampoo import ShampooState, shampoo
 from lpml.optim.svrg import SVRGState, svrg
 
 __all__ = [
+    "BitsReport",
     "HALPState",
     "LMHALPState",
+    "LossAwareState",
     "PeriodicTransformation",
+    "ProjectedTransformation",
     "Refreshed",
     "SVRGState",
     "ShampooState",
     "adam",
+    "all_but",
+    "bits_report",
     "halp",
     "lm_halp",
+    "loss_aware",
+    "loss_aware_quantization",
     "lp_sgd",
     "lp_svrg",
+    "master_params",
     "mean_over_data",
     "momentum",
+    "quantized_params",
     "sgd",
     "shampoo",
     "svrg",
+    "weights_only",
 ]

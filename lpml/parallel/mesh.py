@@ -64,6 +64,29 @@ class Placement:
         """Inside a compiled function: values that are the same on every device."""
         return tree
 
+    def per_worker(self, fn: Callable[[Any, Any], Any], workers: int) -> Callable[..., Any]:
+        """Inside a compiled function: `fn(shared, part)` once for every worker.
+
+        Within `fn` the workers are the positions of the axis `AXIS`, over which it may use
+        collectives. What it gives must be the same for all of them.
+
+        Args:
+          fn: of `shared`, whole for every worker, and `part`, the worker's samples.
+          workers: their number; of a mesh, that of its devices.
+
+        Returns:
+          `(shared, batch) -> result`; the samples of `batch` (leading axes) are shared out
+          evenly, in their order.
+        """
+
+        def call(shared, batch):
+            parts = jax.tree.map(lambda x: x.reshape(workers, -1, *x.shape[1:]), batch)
+            mapped = jax.vmap(fn, in_axes=(None, 0), axis_size=workers, axis_name=AXIS)
+            # the same for all: the first worker's stands for them
+            return jax.tree.map(lambda x: x[0], mapped(shared, parts))
+
+        return call
+
     def jit(self, fn: Callable[..., Any], *, donate_argnums: tuple[int, ...] = ()) -> Any:
         """`jax.jit` of a function whose results are whole on every device."""
         return jax.jit(fn, donate_argnums=donate_argnums)
@@ -109,6 +132,19 @@ class MeshPlacement(Placement):
         """See `Placement`."""
         return jax.tree.map(
             lambda x: jax.lax.with_sharding_constraint(x, self._replicated), tree
+        )
+
+    def per_worker(self, fn: Callable[[Any, Any], Any], workers: int) -> Callable[..., Any]:
+        """See `Placement`; every device is one worker."""
+        if workers != self.devices:
+            raise ValueError(f"{workers} workers do not go with {self.devices} devices")
+        return jax.shard_map(
+            fn,
+            mesh=self._mesh,
+            in_specs=(PartitionSpec(), PartitionSpec(AXIS)),
+            out_specs=PartitionSpec(),
+            # what a gather gives counts as varying, though every device has the same
+            check_vma=False,
         )
 
     def jit(self, fn: Callable[..., Any], *, donate_argnums: tuple[int, ...] = ()) -> Any:

@@ -12,7 +12,7 @@ from lpml.sweep.jobs import Job, carry_shapes
 from lpml.training.assemble import assemble, is_measurement, traceable, transformation
 from lpml.training.loop import Schedule
 from lpml.training.memory import available, bytes_of, most_bytes
-from lpml.training.program import Program, functions
+from lpml.training.program import Program
 from lpml.training.run_folder import flatten
 
 # More runs than this in one program gain nothing, and each holds three files open.
@@ -135,13 +135,7 @@ def chunk_size(group: Group) -> int:
     """
     (program,), _ = load(group.jobs[:1])
     carry = carry_shapes(group.jobs[0].config)
-    pure = functions(
-        program.model,
-        program.tx,
-        objective=program.objective,
-        full_batch_size=program.full_batch_size,
-        place=program.place,
-    )
+    pure = program.pure(program.tx)
     data = {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in program.dataset.train.items()}
     index = jax.ShapeDtypeStruct((program.batches.batch_size,), "int32")
     each = 3 * bytes_of(carry) + max(

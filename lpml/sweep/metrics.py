@@ -11,7 +11,6 @@ import jax
 from lpml.build import ConfigError, suggestion
 from lpml.sweep.jobs import Job, carry_shapes
 from lpml.training.assemble import assemble, is_measurement, measurement
-from lpml.training.program import functions
 
 _HIGHER = ("accuracy", "auc", "score", "sqnr")
 
@@ -63,12 +62,7 @@ def names(config: Mapping[str, Any]) -> list[str]:
         program, _ = assemble(config, shapes=False)
         carry = carry_shapes(dict(config))
         full = program.objective == "full"
-        pure = functions(
-            program.model,
-            program.tx,
-            objective=program.objective,
-            full_batch_size=program.full_batch_size,
-        )
+        pure = program.pure(program.tx)
         found = dict.fromkeys(carry.sums if full else ())
         found.pop("batch_grad_norm", None)
         if full:
@@ -89,7 +83,11 @@ def _telling(config):
     if is_measurement(config):
         return config["measurement"]
     parts = {key: config[key]["name"] for key in ("data", "model", "optim")}
-    return {**parts, "objective": config["train"].get("objective")}
+    return {
+        **parts,
+        "objective": config["train"].get("objective"),
+        "workers": config.get("workers"),
+    }
 
 
 def _shapes(data):

@@ -17,9 +17,10 @@ from lpml.build import ConfigError, build, choices, fits, suggestion
 from lpml.parallel import Placement, placement
 from lpml.training.loop import Schedule
 from lpml.training.program import Batches, Program
+from lpml.training.workers import Workers, workers
 
 SECTIONS = ("seed", "precision", "data", "model", "optim", "train")
-OPTIONAL = ("mesh",)
+OPTIONAL = ("mesh", "workers")
 # those of a config that trains nothing
 MEASURING = ("seed", "precision", "measurement")
 PRECISIONS = ("float32", "float64")
@@ -90,7 +91,8 @@ def assemble(config: Mapping[str, Any], *, shapes: bool = True) -> tuple[Program
 
     Args:
       config: nested dicts with the sections `seed`, `precision`, `data`, `model`, `optim`,
-        `train`, and `mesh` where the run is spread over devices.
+        `train`, and where they are wanted `mesh` (devices the run is spread over) and
+        `workers` (who exchange gradients).
       shapes: whether to trace the initialisation, which finds a model that does not fit.
 
     Raises:
@@ -120,6 +122,7 @@ def assemble(config: Mapping[str, Any], *, shapes: bool = True) -> tuple[Program
             "dataset": dataset,
             "seed": config["seed"],
             "place": place,
+            "workers": _workers(config, tx, place),
         },
     )
     if shapes:
@@ -194,6 +197,33 @@ def _placement(mesh: Mapping[str, Any]) -> Placement:
         raise ConfigError(f"config.mesh.{error}") from error
 
 
+def _workers(config, tx, place):
+    """The section `workers`, None where nothing is exchanged."""
+    if "workers" not in config:
+        return None
+    named = {"name": "workers", **config["workers"]}
+    made = build({"workers": workers}, named, section="workers", context={})
+    if made is None:
+        return None
+    if place.devices not in (1, made.count):
+        raise ConfigError(
+            f"config.workers.count = {made.count} must be config.mesh.data = {place.devices}, "
+            "a worker a device, or config.mesh.data 1, all on one"
+        )
+    size = config["train"].get("batch_size")
+    if fits(size, int) and size % made.count:
+        raise ConfigError(
+            f"config.train.batch_size = {size} does not split evenly over "
+            f"config.workers.count = {made.count} workers; make it a multiple"
+        )
+    if made.exchange is not None and isinstance(tx, optim.PeriodicTransformation):
+        raise ConfigError(
+            f"config.workers: {config['optim']['name']} passes over the whole data, which no "
+            "worker sends in few bits; take an optimizer of batch gradients alone, such as sgd"
+        )
+    return made
+
+
 # The points of a sweep share their data; read-only by convention, as everywhere.
 @functools.lru_cache(maxsize=1)
 def _dataset(settings: str, dtype: str) -> data.Dataset:
@@ -219,6 +249,7 @@ def training(
     objective: str = "full",
     full_batch_size: int = 1024,
     start_from: str | None = None,
+    workers: Workers | None = None,
 ) -> tuple[Program, Schedule]:
     """The section `train` of a config.
 
@@ -238,6 +269,7 @@ def training(
       start_from: folder of a finished run whose parameters and batch statistics this one
         starts with, e.g. the float network that is to be quantised; a bare name is a run
         beside this one. With it `steps` may be 0: the network is evaluated and that is all.
+      workers: who exchange gradients.
     """
     if steps == 0 and start_from is None:
         raise ValueError("steps = 0 must be at least 1, unless start_from names a run")
@@ -265,6 +297,7 @@ def training(
         objective=objective,
         full_batch_size=full_batch_size,
         place=place,
+        workers=workers,
         start_from=start_from,
     )
     schedule = Schedule(steps, log_every, checkpoint_every, program.refresh_every)

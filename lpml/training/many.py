@@ -13,7 +13,6 @@ from lpml.training.program import (
     MAX_INDICES_PER_CALL,
     Carry,
     Program,
-    functions,
     line_of,
     many_steps,
 )
@@ -220,13 +219,7 @@ class ManyPrograms:
 
         def call(settings, *arguments):
             tx = self._make_tx(settings)
-            pure = functions(
-                pattern.model,
-                tx,
-                objective=pattern.objective,
-                full_batch_size=pattern.full_batch_size,
-                place=pattern.place,
-            )
+            pure = pattern.pure(tx)
             # traced settings live in `tx` only inside of the trace: what comes in and goes
             # out holds the pattern's
             arguments = [_with_tx(argument, tx) for argument in arguments]

@@ -13,10 +13,18 @@ from flax import struct
 
 from lpml.data import Dataset, batch_indices
 from lpml.models import Supervised
-from lpml.optim import PeriodicTransformation
+from lpml.optim import PeriodicTransformation, ProjectedTransformation
 from lpml.parallel import Placement
 from lpml.training.state import TrainState
-from lpml.training.step import Metrics, Step, make_evaluate, make_refresh, make_step
+from lpml.training.step import (
+    Metrics,
+    Step,
+    make_evaluate,
+    make_refresh,
+    make_step,
+    whole_batch,
+)
+from lpml.training.workers import Workers
 
 # Rows of the index buffer: so many steps fit in one call of the compiled loop.
 MAX_STEPS_PER_CALL = 16384
@@ -86,10 +94,13 @@ def functions(
     objective: str,
     full_batch_size: int,
     place: Placement | None = None,
+    workers: Workers | None = None,
 ) -> Functions:
     """What `Program` compiles; arguments as there. `tx` may hold traced settings."""
     place = place or Placement()
-    step = _placed(make_step(model, with_grad_norm=objective == "batch"), place)
+    gradient = whole_batch if workers is None else workers.gradient(place)
+    made = make_step(model, with_grad_norm=objective == "batch", gradient=gradient)
+    step = _placed(made, place)
 
     def init(key, batch):
         init_key, run_key = jax.random.split(key)
@@ -114,7 +125,9 @@ def functions(
     refresh = make_refresh(model, **passes)
 
     def report(state):
-        return tx.report(state.opt_state) if isinstance(tx, PeriodicTransformation) else {}
+        speaks = isinstance(tx, (PeriodicTransformation, ProjectedTransformation))
+        own = tx.report(state.opt_state) if speaks else {}
+        return own if workers is None else {**own, **workers.report(state.params)}
 
     return Functions(
         init=init,
@@ -139,6 +152,7 @@ class Program:
         (at step 0, of the first samples).
       full_batch_size: samples at a time in passes over the data.
       place: the devices; every batch is split over them, the carry is whole on each.
+      workers: among whom a batch is shared out, each of whom has a gradient; None: nobody.
       start_from: folder of the run to take the first parameters from; see `starting`.
     """
 
@@ -152,17 +166,16 @@ class Program:
         objective: str,
         full_batch_size: int,
         place: Placement | None = None,
+        workers: Workers | None = None,
         start_from: str | None = None,
     ):
-        self.start_from = start_from
+        self.start_from, self.workers = start_from, workers
         self.model, self.tx, self.batches = model, tx, batches
         self.dataset = dataset
         self.objective = objective
         self.full_batch_size = full_batch_size
         self.place = place = place or Placement()
-        pure = functions(
-            model, tx, objective=objective, full_batch_size=full_batch_size, place=place
-        )
+        pure = self.pure(tx)
         self._init = place.jit(pure.init)
         self._run = place.jit(many_steps(pure.step), donate_argnums=(0,))
         self._run_one = place.jit(pure.step, donate_argnums=(0,))
@@ -171,6 +184,17 @@ class Program:
         self._evaluate_with_gradient = place.jit(pure.evaluate_with_gradient)
         self._reset = place.jit(lambda sums: jax.tree.map(jnp.zeros_like, sums))
         self._report = pure.report
+
+    def pure(self, tx: optax.GradientTransformation) -> Functions:
+        """The functions of this training, not compiled, with `tx` for its transformation."""
+        return functions(
+            self.model,
+            tx,
+            objective=self.objective,
+            full_batch_size=self.full_batch_size,
+            place=self.place,
+            workers=self.workers,
+        )
 
     @functools.cached_property
     def train(self) -> dict[str, jax.Array]:

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from lpml.optim import ProjectedTransformation
+
 
 class TrainState(struct.PyTreeNode):
     """Parameters, optimizer state and randomness of one training.
@@ -41,11 +43,12 @@ class TrainState(struct.PyTreeNode):
     ) -> "TrainState":
         """The state before the first step."""
         tx = optax.with_extra_args_support(tx)
+        opt_state = tx.init(params)
         return cls(
             step=jnp.zeros((), jnp.int32),
-            params=params,
+            params=_visible(tx, opt_state, params),
             model_state={} if model_state is None else model_state,
-            opt_state=tx.init(params),
+            opt_state=opt_state,
             key=key,
             tx=tx,
         )
@@ -53,5 +56,12 @@ class TrainState(struct.PyTreeNode):
     def apply_gradients(self, *, grads: Any, **extra: Any) -> "TrainState":
         """One update; `extra` goes to `tx.update`: value, value_fn, grad_fn, batch, key."""
         updates, opt_state = self.tx.update(grads, self.opt_state, self.params, **extra)
-        params = optax.apply_updates(self.params, updates)
+        params = _visible(self.tx, opt_state, optax.apply_updates(self.params, updates))
         return self.replace(step=self.step + 1, params=params, opt_state=opt_state)
+
+
+def _visible(tx, opt_state, params):
+    """The parameters, exactly where the transformation wants them."""
+    if isinstance(tx, ProjectedTransformation):
+        return tx.visible(opt_state, params)
+    return params

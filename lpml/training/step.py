@@ -1,7 +1,8 @@
 """One training step and one refresh, for every algorithm alike."""
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import optax
@@ -19,7 +20,31 @@ Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 ROUNDING = 2**31
 
 
-def make_step(model: Supervised, *, with_grad_norm: bool) -> Step:
+class Gradient(Protocol):
+    """How a step gets the gradient of its batch: by itself, or from many workers."""
+
+    def __call__(
+        self,
+        objective: Callable[..., Any],
+        params: Any,
+        model_state: Any,
+        batch: Batch,
+        key: jax.Array,
+    ) -> tuple[Any, Any]:
+        """As `value_and_grad(objective, has_aux=True)(params, model_state, batch, key)`."""
+        ...  # fmt: skip
+
+
+def whole_batch(
+    objective: Callable[..., Any], params: Any, model_state: Any, batch: Batch, key: jax.Array
+) -> tuple[Any, Any]:
+    """The gradient of the whole batch at once; see `Gradient`."""
+    return jax.value_and_grad(objective, has_aux=True)(params, model_state, batch, key)
+
+
+def make_step(
+    model: Supervised, *, with_grad_norm: bool, gradient: Gradient = whole_batch
+) -> Step:
     """`step(state, batch) -> (state, metrics)`.
 
     Every transformation gets the same extras: `value`, `value_fn`, `grad_fn`, `batch`, `key`,
@@ -32,23 +57,25 @@ def make_step(model: Supervised, *, with_grad_norm: bool) -> Step:
     Args:
       model: the problem.
       with_grad_norm: report the batch gradient's norm (it forces that gradient to be computed).
+      gradient: where it comes from.
     """
+    training = functools.partial(model.objective, train=True)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
         rounding_key = jax.random.fold_in(key, ROUNDING)
 
         # One key for the whole step: gradients of one batch at two points share their noise.
-        def objective(params):
-            return model.objective(params, state.model_state, batch, rounding_key, train=True)
+        def gradient_at(params):
+            return gradient(training, params, state.model_state, batch, rounding_key)
 
-        (value, (model_state, metrics)), grads = jax.value_and_grad(objective, has_aux=True)(
-            state.params
-        )
+        (value, (model_state, metrics)), grads = gradient_at(state.params)
         extra: dict[str, Any] = {
             "value": value,
-            "value_fn": lambda params: objective(params)[0],
-            "grad_fn": lambda params: jax.grad(objective, has_aux=True)(params)[0],
+            "value_fn": lambda params: training(params, state.model_state, batch, rounding_key)[
+                0
+            ],
+            "grad_fn": lambda params: gradient_at(params)[1],
             "batch": batch,
             "key": key,
             "output_difference_fn": lambda outputs, change, at: model.loss.difference(

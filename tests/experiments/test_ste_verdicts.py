@@ -5,8 +5,10 @@ import pytest
 
 from experiments import (
     ste_correlation,
+    ste_instability,
     ste_landscape,
     ste_quantised_relu,
+    ste_table1,
     ste_two_layer,
 )
 from experiments.estimators import CLIPPED, IDENTITY, LOOKS, RELU
@@ -160,3 +162,86 @@ def test_quantised_relu():
     assert failing(ste_quantised_relu, staircases(apart=0.05)).startswith("sampled errors")
     table = [c for c, w in words(ste_quantised_relu, staircases(1e-4)).items() if w != "holds"]
     assert len(table) == 3
+
+
+def spread(value):
+    """Seeds that differ a little, so that there is an interval."""
+    return {seed: value * (1 + 0.02 * seed) for seed in SEEDS}
+
+
+def table(size="default", **doctored):
+    """Losses of the paper's order; `doctored` has others, by network, bits and estimator."""
+    losses = {}
+    for network in ste_table1.NETWORKS[size]:
+        for bits in ste_table1.BITS:
+            for look in LOOKS:
+                fine = {IDENTITY: 1.0, RELU: 0.1 if network == "lenet5" else 0.3, CLIPPED: 0.1}
+                value = doctored.get(f"{network}_{bits}_{look.name}", fine[look])
+                by_seed = spread(value) if look is IDENTITY else dict.fromkeys(SEEDS, value)
+                losses[ste_table1.Setting(network, bits, look)] = by_seed
+    return ste_table1.Ends(losses, {}, {})
+
+
+def test_table1():
+    assert set(words(ste_table1, table()).values()) == {"holds"}
+    for network in ("lenet5", "resnet20"):
+        for bits in (2, 4):
+            title = f"{ste_table1.NAMES[network]}, {bits} bits: "
+            low = table(**{f"{network}_{bits}_identity": 0.05})
+            assert failing(ste_table1, low) == f"{title}the identity ends above clipped ReLU"
+            assert "fails" in words(ste_table1, low).values()
+    for bits in (2, 4):
+        alike = table(**{f"resnet20_{bits}_relu": 0.1})
+        claim = f"ResNet-20, {bits} bits: ReLU ends above clipped ReLU"
+        assert failing(ste_table1, alike) == claim
+    assert failing(ste_table1, table(lenet5_2_relu=0.3)).startswith("LeNet-5, 2 bits: ReLU and")
+
+
+def continued(case=None, small=3.0, end=3.0):
+    """Wrong estimators so many times above their controls at two times; others thrice."""
+    wrong, control = {}, {}
+    for each in ste_instability.CASES:
+        times = (small, end) if each == case else (3.0, 3.0)
+        error = np.zeros(2)
+        control[each] = {s: ste_instability.Curve(np.full(2, 0.01), error) for s in SEEDS}
+        wrong[each] = {
+            s: ste_instability.Curve(0.01 * np.array(times) * (1 + 0.02 * s), error)
+            for s in SEEDS
+        }
+    return ste_instability.Results(wrong, control, {}, 1)
+
+
+@pytest.mark.parametrize("case", ste_instability.CASES)
+def test_instability(case):
+    assert set(words(ste_instability, continued()).values()) == {"holds"}
+    stays = failing(ste_instability, continued(case, small=0.9))
+    assert stays.startswith(case.origin)
+    assert stays.endswith("at a small rate leaves it")
+    comes_back = failing(ste_instability, continued(case, end=1.5))
+    assert comes_back.startswith(case.origin)
+    assert comes_back.endswith("twice the control's loss")
+
+
+def test_instability_tells_minima_and_who_continues_from_them():
+    def made(look, start, loss):
+        lines = [{"step": 2 * i, "loss": x, "test_accuracy": 0.9} for i, x in enumerate(loss)]
+        config = dict(
+            seed=1, optim=dict(warmup_steps=2), train=dict(start_from=start, log_every=2),
+            model=dict(activation=look and dict(bits=2, estimator=look.name)),
+        )  # fmt: skip
+        return Run("", config, lines, lines[-1])
+
+    results = ste_instability.load(
+        {
+            "float": made(None, None, (3, 2)),
+            "good": made(CLIPPED, "float", (1, 0.5)),
+            "wrong": made(RELU, "good", (9, 0.6, 0.8)),
+            "control": made(CLIPPED, "good", (9, 0.5, 0.4)),
+        }
+    )
+    case = ste_instability.Case(2, CLIPPED, RELU)
+    assert results.start == {case: {1: 0.5}}
+    assert results.small == 1
+    np.testing.assert_allclose(results.above(case, 0)[1], np.log10(0.6 / 0.5))
+    np.testing.assert_allclose(results.above(case, -1)[1], np.log10(2))
+    np.testing.assert_allclose(results.wrong[case][1].error, 10)

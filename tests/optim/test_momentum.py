@@ -64,6 +64,26 @@ def test_rates_momenta_and_decays_are_numbers_that_a_sweep_traces():
         np.testing.assert_allclose(together[i], alone, rtol=2e-5)
 
 
+@pytest.mark.parametrize("milestones", [(), (7,)])
+def test_the_first_steps_have_the_rate_of_the_warm_up(milestones):
+    with jax.enable_x64(True):
+        tx = momentum(
+            0.1, momentum=0.8, milestones=milestones, warmup_steps=5, warmup_rate=0.02
+        )
+        w, m = START.copy(), np.zeros(3)
+        for t in range(9):
+            m = 0.8 * m + CURVATURE * w
+            rate = 0.02 if t < 5 else 0.1 if t < 7 or not milestones else 0.01
+            w = w - rate * m
+            if t in (4, 5, 8):
+                np.testing.assert_allclose(run(tx, t + 1), w, rtol=1e-12)
+
+
+def test_the_rate_of_the_warm_up_is_a_number_that_a_sweep_traces():
+    settings = dict(name="momentum", learning_rate=0.1, warmup_steps=3, warmup_rate=1e-3)
+    assert traceable(dict(optim=settings)) == dict(learning_rate=0.1, warmup_rate=1e-3)
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -71,6 +91,8 @@ def test_rates_momenta_and_decays_are_numbers_that_a_sweep_traces():
         (dict(momentum=1.0), r"momentum = 1.0 must be in \[0, 1\)"),
         (dict(weight_decay=-1), "weight_decay = -1 must not be negative"),
         (dict(factor=0), "factor = 0 must be positive"),
+        (dict(warmup_steps=-1), "warmup_steps = -1 must not be negative"),
+        (dict(warmup_steps=3, warmup_rate=-0.1), "warmup_rate = -0.1 must not be negative"),
         (dict(milestones=(9, 5)), r"milestones = \[9, 5\] must grow"),
         (dict(milestones=(0, 5)), r"milestones = \[0, 5\] must grow and be at least 1"),
     ],

@@ -124,7 +124,11 @@ def test_the_full_grid(p):
         report = SOLVERS[name](stack, p, damping=NONE)
         assert np.all(np.abs(report.iterations - STEPS[p]) <= 1)
         assert np.all(report.residual <= 3e-6)
-        assert all(distance(x, e) <= 1e-6 for x, e in zip(report.root, exact.root))
+        for a, x, e in zip(stack, report.root, exact.root):
+            # X = D^(-1/p) M^(1/p), so an eigenvalue of X is off by that of (M - I) / p. The
+            # iteration stops by the largest entry of M - I, which its norm may exceed.
+            off = np.linalg.norm(np.linalg.matrix_power(x, p) @ a - np.eye(256), 2) / p
+            assert distance(x, e) <= 1.01 * off + 1e-10
 
 
 @pytest.mark.parametrize("p", [2, 4])

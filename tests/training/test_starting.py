@@ -117,6 +117,18 @@ def test_a_point_follows_the_one_it_starts_from(starting, tmp_path):
     assert later.metrics["loss"] == first.metrics["loss"]
 
 
+def test_points_follow_in_chains(starting, tmp_path):
+    middle = {"train.start_from": "first", "optim.learning_rate": 0.02}
+    last = {"train.start_from": "middle", "train.steps": 0}
+    points = [
+        Point("last", starting, last),
+        Point("middle", starting, middle),
+        Point("first", starting),
+    ]
+    last, middle, first = run_points(points, str(tmp_path / "runs"))
+    assert last.metrics["loss"] == middle.metrics["loss"] != first.metrics["loss"]
+
+
 def test_a_point_fails_with_the_one_it_starts_from(starting, tmp_path):
     points = [
         Point("later", starting, LATER),
