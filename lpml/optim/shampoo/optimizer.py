@@ -20,7 +20,7 @@ def shampoo(
     vectors: bool = False,
     exponent: int | None = None,
     beta2: float | jax.Array = 0.99,
-    epsilon: float | jax.Array = 1e-6,
+    epsilon: float | jax.Array = 1e-5,
     damping: str = "relative",
     root: str = "newton",
     refresh: str = "program",
@@ -47,7 +47,8 @@ def shampoo(
       block_size, max_dim, merge, vectors, exponent: which matrices a tensor gets and the p of
         their roots A^(-1/p), see `Blocking`.
       beta2: decay of the statistics, in (0, 1]; 1 sums them.
-      epsilon: of the damping, >= 0; float32 needs about 1e-6.
+      epsilon: of the damping, >= 0. In float32, 1e-6 leaves matrices of low rank, as they are
+        in the beginning, with residuals near the 0.5 at which a root is refused.
       damping: "relative" to the largest eigenvalue, "absolute", or "truncate" small ones.
       root: the solver, "newton" or "eigh" (which "truncate" needs).
       refresh: "program" renews roots in the step, "host" leaves it to someone outside.

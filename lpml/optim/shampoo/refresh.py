@@ -35,7 +35,7 @@ class Refreshing:
     every: int = 20
     start_at: int | None = None
     root: str = "newton"
-    damping: Damping = dataclasses.field(default_factory=Damping)
+    damping: Damping = Damping(epsilon=1e-5)  # noqa: RUF009 (frozen)
     by: str = "program"
 
     def __post_init__(self):
