@@ -232,7 +232,7 @@ def test_a_rank_one_statistic(solve):
 
 @every_solver
 def test_a_small_constant_matrix(solve):
-    """Its first step of Newton takes the largest error from 0.58 to 0.94, and is not the last."""
+    """Newton's first step takes the largest error from 0.58 to 0.94, and is not the last."""
     along = np.full((6, 6), 1 / 6)
     report = solve(along[None], 4, damping=Damping("relative", 1e-6))
     expected = along * (1 + 1e-6) ** -0.25 + (np.eye(6) - along) * 1e-6**-0.25
