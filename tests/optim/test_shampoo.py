@@ -261,6 +261,10 @@ def test_settings_that_cannot_be_are_refused(changes, sentence):
         shampoo(**dict(learning_rate=0.1) | changes)
 
 
+def test_truncation_is_no_matter_of_the_program_where_a_host_makes_the_roots():
+    shampoo(0.1, damping="truncate", refresh="host").init(parameters())
+
+
 def test_a_state_without_shampoo_is_not_searched_in_vain():
     with pytest.raises(ValueError, match="one ShampooState is needed in the state, and 0"):
         find_state(optax.sgd(0.1).init(parameters()))

@@ -46,7 +46,7 @@ class Refreshing:
             raise ValueError(f"root {self.root!r} does not exist; choose {', '.join(SOLVERS)}")
         if self.by not in ("program", "host"):
             raise ValueError(f"refresh {self.by!r} does not exist; choose program, host")
-        if self.damping.truncates and self.root == "newton":
+        if self.by == "program" and self.root == "newton" and self.damping.truncates:
             raise ValueError(
                 "damping 'truncate' needs eigenvalues, which root 'newton' does not know: take "
                 "root 'eigh'"
