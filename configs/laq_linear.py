@@ -53,7 +53,12 @@ def get_config(variant=""):
         levels="linear",
         clip=0.5,  # of the full-precision weights: those of the true model are in this box
     )
-    config.workers = dict(count=1, bits=placeholder(int), clip=placeholder(float))
+    config.workers = dict(
+        count=1,
+        bits=placeholder(int),
+        clip=placeholder(float),
+        exempt_below=0,  # the only tensor is sent in few bits however small it is
+    )
     config.train = dict(
         steps=steps,
         batch_size=64,

@@ -55,7 +55,11 @@ def get_config(variant=""):
         clip=1.0,
     )
     config.workers = dict(
-        count=workers, bits=placeholder(int), clip=placeholder(float), norms=False
+        count=workers,
+        bits=placeholder(int),
+        clip=placeholder(float),
+        exempt_below=placeholder(int),
+        norms=False,
     )
     config.train = dict(
         steps=epochs * epoch,

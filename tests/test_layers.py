@@ -49,6 +49,8 @@ FOREIGN_TO = {
     "orbax": ("lpml.training",),
     "tensorboard": ("lpml.training",),
     "sklearn": ("lpml.data",),
+    "sentencepiece": ("lpml.data",),
+    "sacrebleu": ("lpml.data",),
     "matplotlib": ("experiments", "lpml.sweep", "lpml.formats"),
     "pandas": ("lpml.runs",),
     "ml_collections": ("configs", "launch", "lpml.config", "lpml.commands"),

@@ -16,9 +16,11 @@ class Dataset(NamedTuple):
 
     Attributes:
       train: 'x' (N, ...) float32 or float64 and 'y' (N,): the dtype of x for a regression,
-        int32 labels 0..classes-1 for a classification (0/1 where there are two).
+        int32 labels 0..classes-1 for a classification (0/1 where there are two). Of texts
+        both are int32 numbers of pieces 0..classes-1, 'y' (N, T), and -1 in 'y' where
+        nothing is to be told.
       test: the same two keys, or None.
-      classes: number of classes, None for a regression.
+      classes: number of classes, of pieces for a text, None for a regression.
       input_scale: spacing of the fixed-point grid on which x lies, None if on no grid
         (see `quantize_inputs`).
     """

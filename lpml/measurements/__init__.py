@@ -8,6 +8,7 @@ from lpml.measurements.coarse_descent import coarse_descent
 from lpml.measurements.coarse_line import coarse_line
 from lpml.measurements.decimal_accuracy import decimal_accuracy
 from lpml.measurements.expanding_sum_error import expanding_sum_error
+from lpml.measurements.gradient_blow_up import gradient_blow_up
 from lpml.measurements.matmul_error import matmul_error
 from lpml.measurements.measurement import Measurement
 from lpml.measurements.product_sqnr import product_sqnr
@@ -23,6 +24,7 @@ __all__ = [
     "coarse_line",
     "decimal_accuracy",
     "expanding_sum_error",
+    "gradient_blow_up",
     "matmul_error",
     "product_sqnr",
     "root_accuracy",

@@ -6,10 +6,14 @@ from lpml.models.linear import linear_regression, logistic_regression, multinomi
 from lpml.models.mlp import mlp
 from lpml.models.resnet import resnet20
 from lpml.models.supervised import Supervised
+from lpml.models.transformer import character_transformer
+from lpml.models.translating import translate, translate_all
+from lpml.models.translation_transformer import translation_transformer
 from lpml.models.vgg import vgg11
 
 __all__ = [
     "Supervised",
+    "character_transformer",
     "cifarnet",
     "lenet5",
     "linear_regression",
@@ -17,5 +21,8 @@ __all__ = [
     "mlp",
     "multinomial_regression",
     "resnet20",
+    "translate",
+    "translate_all",
+    "translation_transformer",
     "vgg11",
 ]

@@ -1,5 +1,6 @@
 """Losses with the one derivative a low-precision inner loop needs to be exact."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -16,11 +17,15 @@ class Loss(NamedTuple):
       of `change`. Computed without subtracting close numbers: a change of 1e-12 in float32
       still gives six digits.
     `correct(outputs, y)`: (B,) bool, or None for regression.
+    `answers(y)`: (B,), how many answers each sample asks for, where that differs; `value` and
+      `correct` are then sums over a sample's answers, and outputs are (B, T, K), y (B, T). A
+      mean over samples is one over answers: sums divided by the number of answers.
     """
 
     value: Callable[[jax.Array, jax.Array], jax.Array]
     difference: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
     correct: Callable[[jax.Array, jax.Array], jax.Array] | None = None
+    answers: Callable[[jax.Array], jax.Array] | None = None
 
 
 def _squared_value(outputs, y):
@@ -78,3 +83,42 @@ softmax_cross_entropy = Loss(
     lambda outputs, y: jnp.argmax(outputs, axis=-1) == y,
 )
 """Cross entropy of K logits against an integer class."""
+
+
+@functools.cache  # equal settings are the same loss: models compare, and compile, as equal
+def token_cross_entropy(smoothing: float = 0.0) -> Loss:
+    """Cross entropy of K logits at every place of a sequence, but where y is negative.
+
+    l = -sum_k q_k log softmax(outputs)_k with q = (1 - smoothing) onehot(y) + smoothing / K,
+    summed over the places of a sample with y >= 0. All other places are padding: neither
+    their outputs nor their number have any effect.
+
+    Args:
+      smoothing: share of the target that all K classes get alike, 0 <= smoothing < 1. The
+        loss is then never below the entropy of q, also not of a perfect model.
+
+    References:
+      Szegedy et al., Rethinking the Inception architecture, CVPR 2016, section 7.
+    """
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"label_smoothing = {smoothing} must be at least 0 and below 1")
+
+    def value(outputs, y):
+        logs = jax.nn.log_softmax(_at_least_float32(outputs))
+        told = jnp.take_along_axis(logs, jnp.maximum(y, 0)[..., None], axis=-1)[..., 0]
+        losses = -(1 - smoothing) * told
+        if smoothing:
+            losses = losses - smoothing * jnp.mean(logs, axis=-1)
+        return jnp.sum(jnp.where(y >= 0, losses, 0), axis=-1)
+
+    def difference(outputs, change, y):
+        return jnp.where((y >= 0)[..., None], _softmax_difference(outputs, change, y), 0)
+
+    def correct(outputs, y):
+        return jnp.sum((y >= 0) & (jnp.argmax(outputs, axis=-1) == y), axis=-1)
+
+    return Loss(value, difference, correct, lambda y: jnp.sum(y >= 0, axis=-1))
+
+
+def _at_least_float32(x):
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))

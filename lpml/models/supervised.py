@@ -19,11 +19,16 @@ Augment = Callable[[jax.Array, jax.Array], jax.Array]
 # The child of a step's key that augments. Layers draw from children numbered by hashes of
 # their paths, and the optimizers from the step's own.
 AUGMENTATION = 2**31 + 1
+DROPOUT = 2**31 + 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Supervised:
     """A supervised problem: outputs = module(x), objective = mean loss + (l2 / 2) ||w||^2.
+
+    The mean is one over samples, or over answers where the loss counts those (`answers`): a
+    sample that asks for more then weighs more, and one that asks for nothing not at all.
+    Units are dropped in training steps alone, by modules that find an rng stream "dropout".
 
     A module with batch statistics (mutable collections) takes a further argument `train`:
     whether to normalise with the batch's own and to move the running averages, or with the
@@ -34,7 +39,7 @@ class Supervised:
     their full gradient is that of another, though close, function.
 
     Args:
-      module: linen module from x (B, ...) to outputs (B, K).
+      module: linen module from x (B, ...) to outputs (B, K), or (B, T, K) of sequences.
       loss: per-sample loss.
       l2: factor of the L2 term, >= 0; part of the objective, so it is in every gradient, full
         or not, and in the reported loss.
@@ -95,7 +100,7 @@ class Supervised:
           model_state: the mutable collections.
           batch: `x` and `y`.
           key: of the layers that round stochastically; None, in evaluation: to nearest. With
-            `train`, of the augmentation too.
+            `train`, of augmentation and dropout too.
           train: as a training step sees it: augmented, normalised with the batch's own
             statistics, of which the new model state has the running averages.
         """
@@ -105,18 +110,25 @@ class Supervised:
                 raise ValueError("augmentation needs a PRNG `key` passed to objective")
             x = self.augment(jax.random.fold_in(key, AUGMENTATION), x)
         outputs, model_state = self._apply(params, model_state, x, key, train=train)
-        value = jnp.mean(self.loss.value(outputs, batch["y"]))
+        weight = self.weight(batch)
+        value = _mean(self.loss.value(outputs, batch["y"]), weight)
         if self.l2:
             value = value + 0.5 * self.l2 * optax.tree.norm(params, squared=True)
         metrics = {}
         if self.loss.correct is not None:
-            metrics["accuracy"] = jnp.mean(self.loss.correct(outputs, batch["y"]))
+            metrics["accuracy"] = _mean(self.loss.correct(outputs, batch["y"]), weight)
         return value, (model_state, metrics)
+
+    def weight(self, batch: Batch) -> jax.Array | None:
+        """() number of answers that a batch asks for; None where it is that of its samples."""
+        return None if self.loss.answers is None else jnp.sum(self.loss.answers(batch["y"]))
 
     def _apply(self, params, model_state, x, key, *, train):
         """Outputs and the new model state."""
         variables = {"params": params, **model_state}
         rngs = None if key is None else {"rounding": key}
+        if rngs and train:
+            rngs["dropout"] = jax.random.fold_in(key, DROPOUT)
         if not (train and model_state):
             return jnp.asarray(self.module.apply(variables, x, rngs=rngs)), model_state
         outputs, changed = self.module.apply(
@@ -145,3 +157,8 @@ class Supervised:
         slope = self.loss.difference(start, change, batch["y"])
         (grads,) = pull_back(slope / len(change))
         return jax.tree.map(lambda g, z: g + self.l2 * z, grads, offset)
+
+
+def _mean(values, weight):
+    """The mean of (B,), or their sum over `weight`; 0 where that is 0."""
+    return jnp.mean(values) if weight is None else jnp.sum(values) / jnp.maximum(weight, 1)

@@ -13,8 +13,9 @@ def mean_over_data(
     *,
     batch_size: int = 1024,
     constrain: Callable[[Any], Any] = lambda batch: batch,
+    weigh: Callable[[dict[str, jax.Array]], jax.Array] | None = None,
 ) -> Any:
-    """The sample mean of `fn` over `data`.
+    """The sample mean of `fn` over `data`, or its mean weighed by `weigh`.
 
     Args:
       fn: takes a batch, gives a tree of means over that batch's samples (a gradient of a mean
@@ -23,21 +24,26 @@ def mean_over_data(
       batch_size: samples at a time; bounds the memory, does not change the result beyond
         rounding.
       constrain: applied to every batch before `fn`: a sharding constraint, say.
+      weigh: takes a batch, gives the () number that its means are taken over, if not that of
+        its samples: the words of its sentences, say.
 
     Returns:
       (1 / N) sum_b n_b fn(batch_b) over batches of n_b samples, every sample once: never the
-      mean of batch means, which is biased when N is no multiple of the batch. Summed in at
-      least float32, in float64 where x64 is enabled.
+      mean of batch means, which is biased when N is no multiple of the batch. With `weigh`,
+      n_b = weigh(batch_b) and N is their sum, or 1 where that is 0. Summed in at least
+      float32, in float64 where x64 is enabled.
     """
     (size,) = {len(leaf) for leaf in jax.tree.leaves(data)}
     batch_size = min(batch_size, size)
     full, rest = divmod(size, batch_size)
     wide = jnp.result_type(float)
 
-    def weighted(batch, weight):
+    def weighted(batch, samples):
+        batch = constrain(batch)
+        weight = samples if weigh is None else weigh(batch).astype(wide)
+        means = fn(batch) if weigh is None else (fn(batch), jnp.ones((), wide))
         return jax.tree.map(
-            lambda v: v.astype(jnp.promote_types(v.dtype, wide)) * weight,
-            fn(constrain(batch)),
+            lambda v: v.astype(jnp.promote_types(v.dtype, wide)) * weight, means
         )
 
     def slice_at(start, length):
@@ -58,4 +64,7 @@ def mean_over_data(
         total = jax.lax.fori_loop(0, full, body, zeros)
     if rest:
         total = jax.tree.map(jnp.add, total, weighted(slice_at(full * batch_size, rest), rest))
+    if weigh is not None:
+        total, weight = total
+        return jax.tree.map(lambda leaf: leaf / jnp.maximum(weight, 1), total)
     return jax.tree.map(lambda leaf: leaf / size, total)

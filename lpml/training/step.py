@@ -99,6 +99,11 @@ def _as_it_is(batch: Batch) -> Batch:
     return batch
 
 
+def _weigh(model: Supervised) -> Callable[[Batch], Any] | None:
+    """What the means of a batch are over, None for its samples."""
+    return None if model.loss.answers is None else model.weight
+
+
 def make_refresh(
     model: Supervised, *, batch_size: int, split: Callable[[Batch], Batch] = _as_it_is
 ) -> Callable[[TrainState, Batch], TrainState]:
@@ -126,6 +131,7 @@ def make_refresh(
                 data,
                 batch_size=batch_size,
                 constrain=split,
+                weigh=_weigh(model),
             )
 
         params, opt_state = state.tx.refresh(
@@ -166,7 +172,9 @@ def make_evaluate(
             value, (_, metrics) = objective(state.params)
             return {"loss": value, **metrics}, ()
 
-        metrics, grads = mean_over_data(measure, data, batch_size=batch_size, constrain=split)
+        metrics, grads = mean_over_data(
+            measure, data, batch_size=batch_size, constrain=split, weigh=_weigh(model)
+        )
         if with_gradient:
             metrics["grad_norm"] = optax.tree.norm(grads)
         return metrics

@@ -10,8 +10,9 @@ from sklearn.datasets import load_digits, make_classification, make_regression
 from lpml import data
 
 
-def test_importing_the_package_imports_neither_jax_nor_scikit_learn():
-    code = "import sys, lpml.data; print([m for m in ('jax', 'sklearn') if m in sys.modules])"
+def test_importing_the_package_imports_neither_jax_nor_what_single_sources_need():
+    heavy = ("jax", "sklearn", "sentencepiece", "sacrebleu")
+    code = f"import sys, lpml.data; print([m for m in {heavy} if m in sys.modules])"
     got = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert got.stdout.strip() == "[]", got.stderr
 

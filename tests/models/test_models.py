@@ -19,13 +19,23 @@ CASES = {
     "multinomial_regression": (dict(classes=3), (5,)),
     "mlp": (dict(classes=3, hidden=(7, 6)), (5,)),
     "lenet5": (dict(classes=3, widths=(2, 3, 6, 5)), (8, 8, 1)),
+    "cifarnet": (dict(classes=3, width=2, hidden=(5, 4), crop=None), (4, 4, 1)),
     "resnet20": (dict(classes=3, width=2, depth=8), (4, 4, 1)),
     "vgg11": (dict(classes=3, width=1), (4, 4, 1)),
+    "character_transformer": (dict(classes=4, layers=1, width=8, heads=2, hidden=12), (5,)),
+    "translation_transformer": (
+        dict(classes=6, layers=1, width=8, heads=2, hidden=12),
+        (2, 4),
+    ),
 }
+# Those that tell a class at every place, from numbers of pieces
+OF_TEXTS = ("character_transformer", "translation_transformer")
 SAMPLES = 6
 
 # What takes seconds to compile is held to float64, the stricter, and with -m slow to both.
-DEEP = ("resnet20", "vgg11")
+DEEP = ("resnet20", "vgg11", "character_transformer", "translation_transformer")
+# draws of parameters whose answers differ, where the usual one gives one answer to all
+SEEDS = {"cifarnet": 16, "resnet20": 7, "vgg11": 7, "translation_transformer": 11}
 
 every_model = pytest.mark.parametrize("name", sorted(MODELS))
 every_model_and_dtype = pytest.mark.parametrize(
@@ -49,8 +59,14 @@ def make(name, **changes):
 def batch_of(name, dtype="float64", seed=0):
     arguments, shape = CASES[name]
     random = np.random.default_rng(seed)
-    x = random.normal(size=(SAMPLES, *shape)).astype(dtype)
     classes = arguments.get("classes")
+    if name in OF_TEXTS:
+        x, y = (
+            random.integers(0, classes, size)
+            for size in ((SAMPLES, *shape), (SAMPLES, shape[-1]))
+        )
+        return {"x": jnp.asarray(x), "y": jnp.asarray(y)}
+    x = random.normal(size=(SAMPLES, *shape)).astype(dtype)
     if classes is None:
         return {"x": jnp.asarray(x), "y": jnp.asarray(random.normal(size=SAMPLES), dtype)}
     return {"x": jnp.asarray(x), "y": jnp.asarray(random.integers(0, classes, SAMPLES))}
@@ -111,8 +127,9 @@ def test_loss_outputs_and_gradient_have_the_promised_shapes_and_dtype(name, dtyp
         model, batch = make(name, dtype=dtype), batch_of(name, dtype)
         params, model_state = start(name, dtype)
         outputs = model.outputs(params, model_state, batch)
-        columns = CASES[name][0].get("classes", 1)
-        assert outputs.shape == (SAMPLES, 1 if name == "logistic_regression" else columns)
+        columns = 1 if name == "logistic_regression" else CASES[name][0].get("classes", 1)
+        places = CASES[name][1][-1:] if name in OF_TEXTS else ()
+        assert outputs.shape == (SAMPLES, *places, columns)
         assert outputs.dtype == jnp.dtype(dtype)
         (value, (new_state, metrics)), grads = jax.jit(
             jax.value_and_grad(lambda p: model.objective(p, model_state, batch), has_aux=True)
@@ -182,10 +199,10 @@ def test_the_objective_is_the_mean_over_the_samples(name, x64):
 def test_accuracy_counts_the_right_answers(name, x64):
     model, batch = make(name, dtype="float64"), batch_of(name)
     params, model_state = start(name, "float64")
-    params = randomly(params, 7 if name in DEEP else 8)
+    params = randomly(params, SEEDS.get(name, 8))
     outputs = np.asarray(model.outputs(params, model_state, batch))
-    answers = outputs.argmax(1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0).astype(int)
-    assert len(set(answers)) > 1, "the draw should give several answers"
+    answers = outputs.argmax(-1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0).astype(int)
+    assert len(set(answers.flat)) > 1, "the draw should give several answers"
     truth = answers.copy()
     truth[:2] = (truth[:2] + 1) % 2
     _, (_, metrics) = model.objective(params, model_state, {**batch, "y": jnp.asarray(truth)})
@@ -231,7 +248,9 @@ def test_gradient_difference_of_a_curved_model_is_refused(name, x64):
 
 
 EVERYWHERE = dict(weights="vsq8v16m8", activations="uvsq8v16m8t", gradients="vsq8v16m8")
-takes_formats = pytest.mark.parametrize("name", ["mlp", "lenet5"])
+takes_formats = pytest.mark.parametrize(
+    "name", ["mlp", "lenet5", pytest.param("character_transformer", marks=pytest.mark.slow)]
+)
 
 
 @takes_formats
