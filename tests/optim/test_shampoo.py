@@ -41,6 +41,13 @@ def one_step(tx):
     return jax.jit(step)
 
 
+@functools.cache
+def often():
+    """One that renews in every second step, and its compiled step."""
+    tx = shampoo(0.1, refresh_every=2)
+    return tx, one_step(tx)
+
+
 def at(step, **changed):
     return {name: g[step] for name, g in gradients().items()} | changed
 
@@ -150,8 +157,7 @@ def test_an_indefinite_statistic_fails_is_counted_and_is_left_to_grafting():
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
 def test_a_gradient_that_is_not_finite_or_has_no_square_shows_and_is_not_kept(value):
-    tx = shampoo(0.1, refresh_every=2)
-    step = one_step(tx)
+    tx, step = often()
     carry = step(step((parameters(), tx.init(parameters())), at(0)), at(1))
     bad = at(2)["matrix"].copy()
     bad[1, 2] = value

@@ -21,23 +21,26 @@ def _double():
         yield
 
 
-def updates(gradients, *, epsilon=1e-12, root="eigh", vectors=False, grafting="none", **how):
+def updates(gradients, **how):
     """Updates [T, ...] for a sequence of gradients [T, ...], roots renewed in every step."""
-    how = dict(beta2=1) | how
+    return np.asarray(program(**how)(jnp.asarray(gradients)))
+
+
+@functools.cache
+def program(*, epsilon=1e-12, root="eigh", vectors=False, graft_eps=1e-8):
     tx = scale_by_shampoo(
         Blocking(vectors=vectors, merge=False),
         Refreshing(1, root=root, damping=Damping("relative", epsilon)),
-        grafting=grafting,
-        **how,
+        beta2=1,
+        grafting="none",
+        graft_eps=graft_eps,
     )
 
     def step(state, gradient):
         update, state = tx.update(gradient, state)
         return state, update
 
-    gradients = jnp.asarray(gradients)
-    run = jax.jit(lambda g: jax.lax.scan(step, tx.init(g[0]), g)[1])
-    return np.asarray(run(gradients))
+    return jax.jit(lambda g: jax.lax.scan(step, tx.init(g[0]), g)[1])
 
 
 def power(a, exponent):
