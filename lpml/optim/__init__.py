@@ -19,6 +19,7 @@ from lpml.optim.low_precision import lp_sgd, lp_svrg, sgd
 from lpml.optim.momentum import momentum
 from lpml.optim.periodic import PeriodicTransformation, Refreshed
 from lpml.optim.projected import ProjectedTransformation
+from lpml.optim.shampoo import ShampooState, shampoo
 from lpml.optim.svrg import SVRGState, svrg
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "ProjectedTransformation",
     "Refreshed",
     "SVRGState",
+    "ShampooState",
     "adam",
     "all_but",
     "bits_report",
@@ -44,6 +46,7 @@ __all__ = [
     "momentum",
     "quantized_params",
     "sgd",
+    "shampoo",
     "svrg",
     "weights_only",
 ]

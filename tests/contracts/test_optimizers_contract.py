@@ -23,6 +23,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "loss_aware": dict(learning_rate=0.1, bits=2, group=1, clip=4.0),
     "momentum": dict(learning_rate=0.1, milestones=(600,)),
     "sgd": dict(learning_rate=0.1),
+    # vectors: the only matrix of this problem is one column, which would be left to grafting
+    "shampoo": dict(learning_rate=0.1, vectors=True, refresh_every=EPOCH, grafting="sgd"),
     "svrg": dict(learning_rate=0.1, inner_steps=EPOCH),
     "lp_sgd": dict(learning_rate=0.1, bits=16, radius=4.0),
     "lp_svrg": dict(learning_rate=0.1, inner_steps=EPOCH, bits=16, radius=4.0),
@@ -44,17 +46,20 @@ ROSENBROCK: dict[str, dict[str, Any]] = {
     "loss_aware": {},
     "momentum": {},
     "sgd": {},
+    "shampoo": {},
     "svrg": {},
     "lp_sgd": dict(bits=20),
     "lp_svrg": dict(bits=20),
     "halp": dict(bits=16, mu=0.02),
 }
 LINEAR_ONLY = {"lm_halp": "takes linear models only: its step needs inputs and outputs"}
-# Integer words have widths known to the compiler, and optax compares factors of schedules.
+# Integer words and blocks have sizes known to the compiler, a momentum may have one form or the
+# other, and optax compares factors of schedules.
 STATIC = {
     "lm_halp": {"bits", "input_bits", "l2"},
     "momentum": {"factor"},
     "loss_aware": {"factor", "iterations", "weighted"},
+    "shampoo": {"block_size", "max_dim", "merge", "averaged", "nesterov"},
 }
 KEEPS_OUT_NAN = {"loss_aware": "leaves out such a step and counts it"}
 NO_ACCUMULATION = dict.fromkeys(

@@ -149,7 +149,7 @@ def _newton(d: np.ndarray, p: int) -> tuple[np.ndarray, float, float, int]:
     m, x = z * d, z ** (1 / p) * identity
     before, error, steps = np.inf, deviation(m, identity, np), 0
     x_before = x
-    while error > STOP and error < WORSE * before and steps < STEPS:
+    while error > STOP and (error < WORSE * before or steps == 1) and steps < STEPS:
         t = ((p + 1) * identity - m) / p
         m = power(t, p, np.matmul) @ m
         x_before, x = x, x @ t
