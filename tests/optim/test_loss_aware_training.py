@@ -16,13 +16,16 @@ RATE, BETA, EPS = 0.02, 0.9, 1e-8
 
 
 def problem(seed=0):
-    """A regression of 30 outputs on 40 inputs, with a bias; loss(params), params."""
+    """A regression of 30 outputs on 40 inputs, with a bias; loss(params), params.
+
+    In float64 where x64 is on.
+    """
     random = np.random.default_rng(seed)
-    x = jnp.asarray(random.normal(size=(60, 40)), jnp.float32)
-    y = x @ jnp.asarray(random.normal(size=(40, 30)) / 6, jnp.float32) + 0.3
+    x = jnp.asarray(random.normal(size=(60, 40)), float)
+    y = x @ jnp.asarray(random.normal(size=(40, 30)) / 6, float) + 0.3
     params = {
         "layer": {
-            "kernel": jnp.asarray(random.normal(size=(40, 30)) / 8, jnp.float32),
+            "kernel": jnp.asarray(random.normal(size=(40, 30)) / 8, float),
             "bias": jnp.zeros(30),
         }
     }
@@ -58,7 +61,7 @@ def on_grid(kernel, quantized):
 
 
 @pytest.mark.parametrize(("bits", "levels"), [(1, "linear"), (2, "linear"), (3, "log")])
-def test_masters_are_those_of_a_loop_that_quantises_by_itself(bits, levels):
+def test_masters_are_those_of_a_loop_that_quantises_by_itself(bits, levels, in_x64):
     loss, params = problem()
     kernel, bias = params["layer"]["kernel"], params["layer"]["bias"]
     v = {"kernel": jnp.zeros_like(kernel), "bias": jnp.zeros_like(bias)}
@@ -81,10 +84,10 @@ def test_masters_are_those_of_a_loop_that_quantises_by_itself(bits, levels):
         kernel, bias, v, scale, visible = step(kernel, bias, v, scale, visible)
     state = trained(optim.loss_aware_quantization(rmsprop(), bits, levels=levels))
     masters = optim.master_params(state.opt_state, state.params)["layer"]
-    # the compiler may contract a multiplication and an addition in one of the two programs
-    np.testing.assert_allclose(masters["kernel"], kernel, rtol=2e-5, atol=2e-6)
-    np.testing.assert_allclose(masters["bias"], bias, rtol=2e-5, atol=2e-6)
-    np.testing.assert_allclose(state.params["layer"]["kernel"], visible, rtol=2e-5, atol=2e-6)
+    # two programs, which may contract a multiplication and an addition: float64 and no more
+    np.testing.assert_allclose(masters["kernel"], kernel, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(masters["bias"], bias, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(state.params["layer"]["kernel"], visible, rtol=1e-9, atol=1e-11)
 
 
 def test_the_train_state_is_exactly_on_the_grid_from_the_first_step():
@@ -125,14 +128,18 @@ def test_a_plain_optax_loop_is_on_the_grid_up_to_a_rounding():
 )
 def test_the_curvature_is_read_from_the_inner_state(inner):
     tx = optim.loss_aware_quantization(inner, 2)
-    state = trained(tx, 5)
-    own = state.opt_state
-    assert own.moment == ()
-    v = second_moment(own.inner, state.params)["layer"]["kernel"]
-    w = own.master["layer"]["kernel"]
-    before = own.quantized["layer"]["kernel"].scale
+    state = trained(tx, 4)
+    loss, _ = problem()
+    _, new = tx.update(jax.grad(loss)(state.params), state.opt_state, state.params)
+    assert new.moment == ()
+    v = second_moment(new.inner, state.params)["layer"]["kernel"]
+    before = state.opt_state.quantized["layer"]["kernel"].scale
+    w = new.master["layer"]["kernel"]
     wanted = laq(w, jnp.sqrt(v) + EPS, 2, init=before, iterations=3)
-    np.testing.assert_array_equal(wanted.codes, own.quantized["layer"]["kernel"].codes)
+    differ = wanted.codes != new.quantized["layer"]["kernel"].codes
+    assert np.mean(differ) <= 2e-3  # one rounded otherwise by another program
+    unweighted = laq(w, None, 2, init=before, iterations=3)
+    assert np.mean(wanted.codes != unweighted.codes) > 1e-2
 
 
 def test_without_an_inner_moment_it_keeps_its_own():
