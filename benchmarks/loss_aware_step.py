@@ -2,7 +2,7 @@
 
     PYTHONPATH=. python benchmarks/loss_aware_step.py [--rounds 40] [--network mlp]
 
-Weights of 3 bits (LAQ3, warm), gradients of 3 bits (SQ3), both, and neither, with as many
+Weights of 3 bits (LAQ3, three alternations from the warm scale), gradients of 3 bits (SQ3), both, and neither, with as many
 workers, simulated on one device, of 64 samples each. Everything else is one program: Adam, the
 gradient's norm. The networks: 784-256-10 units, and CifarNet with 16 filters on images of
 24 x 24. Rounds are interleaved; medians, and medians of the rounds' ratios to the float step of
@@ -44,7 +44,7 @@ def started(model, batch, count, case):
     team = workers(count=count, bits=gradients)
     gradient = whole_batch if team is None else team.gradient(Placement())
     params, model_state = jax.jit(model.init)(jax.random.key(0), batch)
-    tx = optim.loss_aware(1e-3, bits=weights)
+    tx = optim.loss_aware(1e-3, bits=weights, iterations=3)
     state = TrainState.create(
         params=params, tx=tx, key=jax.random.key(1), model_state=model_state
     )

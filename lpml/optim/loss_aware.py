@@ -70,7 +70,7 @@ def loss_aware_quantization(
     solver: str = "alternating",
     axis: int | tuple[int, ...] | None = None,
     group: int | None = None,
-    iterations: int = 3,
+    iterations: int = 10,
     curvature: Curvature = "moment",
     b2: float | jax.Array = 0.999,
     eps: float | jax.Array = 1e-8,

@@ -22,7 +22,7 @@ def loss_aware(
     solver: Literal["alternating", "exact", "absmax"] = "alternating",
     per: Literal["tensor", "channel"] = "tensor",
     group: int | None = None,
-    iterations: int = 3,
+    iterations: int = 10,
     weighted: bool = True,
     exempt: Sequence[str] = (),
     clip: float | None = 1.0,

@@ -82,7 +82,8 @@ def test_masters_are_those_of_a_loop_that_quantises_by_itself(bits, levels, in_x
     scale, visible = q.scale, q.dequantize()
     for _ in range(50):
         kernel, bias, v, scale, visible = step(kernel, bias, v, scale, visible)
-    state = trained(optim.loss_aware_quantization(rmsprop(), bits, levels=levels))
+    tx = optim.loss_aware_quantization(rmsprop(), bits, levels=levels, iterations=3)
+    state = trained(tx)
     masters = optim.master_params(state.opt_state, state.params)["layer"]
     # two programs, which may contract a multiplication and an addition: float64 and no more
     np.testing.assert_allclose(masters["kernel"], kernel, rtol=1e-9, atol=1e-11)
@@ -127,7 +128,7 @@ def test_a_plain_optax_loop_is_on_the_grid_up_to_a_rounding():
     ],
 )
 def test_the_curvature_is_read_from_the_inner_state(inner):
-    tx = optim.loss_aware_quantization(inner, 2)
+    tx = optim.loss_aware_quantization(inner, 2, iterations=3)
     state = trained(tx, 4)
     loss, _ = problem()
     _, new = tx.update(jax.grad(loss)(state.params), state.opt_state, state.params)
@@ -158,7 +159,7 @@ def test_without_an_inner_moment_it_keeps_its_own():
 
 def test_a_curvature_handed_in_wins():
     loss, params = problem()
-    tx = optim.loss_aware_quantization(rmsprop(), 2, curvature=None)
+    tx = optim.loss_aware_quantization(rmsprop(), 2, curvature=None, iterations=3)
     state = tx.init(params)
     d = jax.tree.map(lambda p: jnp.asarray(np.random.default_rng(3).gamma(0.3, size=p.shape)),
                      params)  # fmt: skip
@@ -167,7 +168,7 @@ def test_a_curvature_handed_in_wins():
     before = state.quantized["layer"]["kernel"].scale
     wanted = laq(w, d["layer"]["kernel"], 2, init=before, iterations=3)
     np.testing.assert_array_equal(new.quantized["layer"]["kernel"].codes, wanted.codes)
-    unweighted = laq(w, None, 2, init=before)
+    unweighted = laq(w, None, 2, init=before, iterations=3)
     assert not np.array_equal(wanted.codes, unweighted.codes)
 
 
