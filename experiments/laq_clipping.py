@@ -145,9 +145,12 @@ def draw(clipping: Clipping) -> dict[str, Figure]:
     )  # fmt: skip
     left.set(xscale="log", yscale="log", xlabel="weights of the layer")
     left.set_ylabel(r"$||Q(g)||^2\,/\,||g||^2$, mean over the training")
-    left.set_yticks([1, 2, 3, 5, 10, 20, 50], ["1", "2", "3", "5", "10", "20", "50"])
+    ticks = (0.2, 0.3, 0.5, 1, 2, 3, 5, 10, 20, 50)
+    low, high = left.get_ylim()
+    shown = [tick for tick in ticks if low <= tick <= high]
+    left.set_yticks(shown, [f"{tick:g}" for tick in shown])
     left.minorticks_off()
-    left.set_ylim(1)
+    left.axhline(1, color="black", linewidth=1)
     left.grid(True, color="0.88")
     left.legend()
     laq_networks.draw_loss(right, clipping.trained, network, CURVES)

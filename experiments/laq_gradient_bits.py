@@ -7,8 +7,8 @@ Figure 4 of Hou, Zhang and Kwok, Analysis of quantized models, ICLR 2019: weight
     python launch.py --experiment=laq_gradient_bits --size=paper   (CIFAR-10; a GPU)
 
 The paper trains CifarNet on CIFAR-10 with Adam, two workers of 64 samples. The default size has
-a network of one hidden layer (60 epochs, five seeds) and a thin CifarNet (30 epochs, three
-seeds) on digits, two workers of 32 samples; the end of a curve is the mean of its last five
+a network of one hidden layer (60 epochs) and a thin CifarNet (30 epochs), five seeds each, on
+digits, two workers of 32 samples; the end of a curve is the mean of its last five
 epochs. Bytes are what each worker receives: packed codes and scales of every kernel, biases as
 float32. At two workers and 4 bits that is a seventh of a float32 all-reduce.
 """

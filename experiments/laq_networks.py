@@ -14,7 +14,7 @@ NAMES = {"mlp": "one hidden layer", "cifarnet": "CifarNet"}
 SEEDS = {
     ("mlp", "tiny"): (1, 2),
     ("mlp", "default"): (1, 2, 3, 4, 5),
-    ("cifarnet", "default"): (1, 2, 3),
+    ("cifarnet", "default"): (1, 2, 3, 4, 5),
     ("cifarnet", "paper"): (1, 2, 3),
 }
 DECADES = " decades"

@@ -7,8 +7,8 @@ gradients, weights in full precision, of one bit (LAB), and of 2, 3 and 4 bits (
     python launch.py --experiment=laq_weight_bits --size=paper   (CIFAR-10; a GPU)
 
 The paper trains CifarNet on CIFAR-10 with Adam, two workers of 64 samples. The default size has
-a network of one hidden layer (60 epochs, five seeds) and a thin CifarNet (30 epochs, three
-seeds) on digits, two workers of 32 samples; the end of a curve is the mean of its last five
+a network of one hidden layer (60 epochs) and a thin CifarNet (30 epochs), five seeds each, on
+digits, two workers of 32 samples; the end of a curve is the mean of its last five
 epochs.
 """
 

@@ -146,6 +146,11 @@ def draw(ends: Ends) -> dict[str, Figure]:
     accuracy.set_ylabel("test accuracy, %")
     loss.set(yscale="log", ylabel="training loss, mean of the last epoch (nats)")
     wire.set(xscale="log", xlabel="gradients received by each worker in all, MB")
+    low, high = wire.get_xlim()
+    shown = [tick for decade in (0.1, 1, 10, 100) for tick in (decade, 2 * decade, 5 * decade)]
+    shown = [tick for tick in shown if low <= tick <= high]
+    wire.set_xticks(shown, [f"{tick:g}" for tick in shown])
+    wire.minorticks_off()
     wire.set_ylabel("test accuracy, mean, %")
     wire.grid(True, color="0.88")
     accuracy.legend()
