@@ -3,10 +3,10 @@
     PYTHONPATH=. python benchmarks/loss_aware_step.py [--rounds 40] [--network mlp]
 
 Weights of 3 bits (LAQ3, three alternations from the warm scale), gradients of 3 bits (SQ3),
-both, and neither, with as many workers, simulated on one device, of 64 samples each. Everything else is one program: Adam, the
-gradient's norm. The networks: 784-256-10 units, and CifarNet with 16 filters on images of
-24 x 24. Rounds are interleaved; medians, and medians of the rounds' ratios to the float step of
-the same round.
+both, and neither, with as many workers, simulated on one device, of 64 samples each.
+Everything else is one program: Adam, the gradient's norm. The networks: 784-256-10 units, and
+CifarNet with 16 filters on images of 24 x 24. Rounds are interleaved; medians, and medians of
+the rounds' ratios to the float step of the same round.
 """
 
 import argparse
