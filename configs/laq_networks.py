@@ -52,6 +52,9 @@ def get_config(variant=""):
         b2=0.999 if network == "cifarnet" else 0.99,
         bits=3 if method == network else placeholder(int),
         levels="linear",
+        solver=placeholder(str),
+        per=placeholder(str),
+        exempt=(),  # layers whose kernels stay in full precision
         clip=1.0,
     )
     config.workers = dict(

@@ -276,7 +276,7 @@ def _bias(results, share):
         if clip
     }
     return judge(
-        f"what clipping cuts off is (2/pi)^(1/2) F(c) within {share:.0%}",
+        f"largest tensor: clipping cuts off (2/pi)^(1/2) F(c) within {share:.0%}",
         _outcomes(results, lambda s: all(abs(r[s] - 1) < share for r in ratios.values())),
         measured="; ".join(
             f"c = {c:g}: {in_words(r.values())} of {bias(c):.3g}" for c, r in ratios.items()

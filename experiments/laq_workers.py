@@ -1,4 +1,4 @@
-"""With many workers, gradients of 2 bits need clipping; those of 3 and 4 bits do not.
+"""With many workers, clipping helps gradients of 2 bits; those of 3 and 4 bits need none.
 
 Table 1 of Hou, Zhang and Kwok, Analysis of quantized models, ICLR 2019: test accuracy of
 weights of 3 bits (LAQ3) trained by N = 1 ... 16 workers with 64 samples each, for as many
@@ -153,7 +153,7 @@ def draw(ends: Ends) -> dict[str, Figure]:
     wire.minorticks_off()
     wire.set_ylabel("test accuracy, mean, %")
     wire.grid(True, color="0.88")
-    accuracy.legend()
+    loss.legend(loc="lower right")
     seeds = len(next(iter(ends.accuracy.values())))
     figure.suptitle(
         f"Weights of 3 bits, gradients in few bits: the same epochs by N workers, in 1 / N of "

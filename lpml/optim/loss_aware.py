@@ -36,9 +36,9 @@ class LossAwareState(NamedTuple):
 
 
 def weights_only(params: Params) -> Any:
-    """The mask that quantises kernels: leaves of two axes or more, so neither biases nor
+    """The mask that quantises kernels: floats of two axes or more, so neither biases nor
     normalisation."""
-    return jax.tree.map(lambda leaf: jnp.ndim(leaf) >= 2, params)
+    return jax.tree.map(_is_kernel, params)
 
 
 def all_but(*names: str) -> Callable[[Params], Any]:
@@ -55,7 +55,7 @@ def all_but(*names: str) -> Callable[[Params], Any]:
                 known = ", ".join(dict.fromkeys(path[0] for path in paths if path))
                 raise ValueError(f"there is no layer {name!r} to exempt; there are {known}")
         return jax.tree_util.tree_map_with_path(
-            lambda path, leaf: jnp.ndim(leaf) >= 2 and not set(names) & set(_names(path)),
+            lambda path, leaf: _is_kernel(leaf) and not set(names) & set(_names(path)),
             params,
         )
 
@@ -90,8 +90,8 @@ def loss_aware_quantization(
     with u_t the update of `inner` for the gradient at \hat w_t, and v the second moment of
     these gradients. It belongs at the outside: weight decay, clipping of gradients, momentum
     and schedules go into `inner`; `optax.MultiSteps`, `optax.partition` and
-    `optax.inject_hyperparams` may be around it. A gradient with an entry that is not finite
-    changes nothing but the counter `skipped`.
+    `optax.inject_hyperparams` may be around it. A gradient with an entry that is not finite, or
+    whose square is not, changes nothing but the counter `skipped`.
 
     Updates lead to the grid up to the rounding of an addition (see `ProjectedTransformation`);
     lpml's train state has the exact values, and so does
@@ -168,7 +168,14 @@ def loss_aware_quantization(
     def update(grads, state, params=None, *, curvature=curvature, **extra):
         if params is None:
             raise ValueError("loss_aware_quantization needs the current `params` in update")
-        finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(grads)]))
+        if isinstance(curvature, str) and curvature != "moment":
+            raise ValueError(
+                f"curvature = {curvature!r} does not exist; hand in a tree, 'moment' or None"
+            )
+        # squares too, as an infinite second moment would never become finite again
+        finite = jnp.all(
+            jnp.stack([jnp.all(jnp.isfinite(g * g)) for g in jax.tree.leaves(grads)])
+        )
         # a branch and not a selection, which would read the whole state once more
         return jax.lax.cond(
             finite,
@@ -202,7 +209,10 @@ def loss_aware_quantization(
     def visible(state: LossAwareState, params: Params) -> Params:
         exact = jax.tree.map(lambda q: q.dequantize(), state.quantized, is_leaf=_is_quantized)
         return jax.tree.map(
-            lambda q, p: p if q is None else q.astype(p.dtype), exact, params, is_leaf=_is_none
+            lambda q, p: p if _is_none(q) else q.astype(p.dtype),
+            exact,
+            params,
+            is_leaf=_is_none,
         )
 
     def report(state: LossAwareState) -> dict[str, jax.Array]:
@@ -224,10 +234,10 @@ def master_params(opt_state: optax.OptState, params: Params) -> Params:
 def quantized_params(opt_state: optax.OptState, params: Params) -> Params:
     """`QuantizedWeights` (codes and scales) where a parameter is quantised, else itself."""
     return jax.tree.map(
-        lambda q, p: p if q is None else q,
+        lambda q, p: q if _is_quantized(q) else p,
         _own(opt_state).quantized,
         params,
-        is_leaf=lambda x: x is None or _is_quantized(x),
+        is_leaf=lambda x: _is_none(x) or _is_quantized(x),
     )
 
 
@@ -279,21 +289,26 @@ def _own(opt_state):
 
 
 def _over(function, first, *rest):
-    """`function` over the leaves of `first` that are not None, None elsewhere."""
+    """`function` over the leaves of `first`; what is None or masked in it stays."""
     return jax.tree.map(
-        lambda leaf, *others: None if leaf is None else function(leaf, *others),
+        lambda leaf, *others: leaf if _is_none(leaf) else function(leaf, *others),
         first,
         *rest,
-        is_leaf=lambda x: x is None or _is_quantized(x),
+        is_leaf=lambda x: _is_none(x) or _is_quantized(x),
     )
 
 
 def _filled(master, params):
-    return jax.tree.map(lambda m, p: p if m is None else m, master, params, is_leaf=_is_none)
+    return jax.tree.map(lambda m, p: p if _is_none(m) else m, master, params, is_leaf=_is_none)
 
 
 def _is_none(x):
-    return x is None
+    """Nothing, or what `optax.partition` leaves to another transformation."""
+    return x is None or isinstance(x, optax.MaskedNode)
+
+
+def _is_kernel(leaf):
+    return jnp.ndim(leaf) >= 2 and jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
 
 
 def _is_quantized(x):

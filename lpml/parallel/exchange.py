@@ -64,6 +64,8 @@ class Exchange:
             raise ValueError(f"scheme {self.scheme!r} does not exist; choose from {known}")
         if isinstance(self.exempt_below, bool) or not isinstance(self.exempt_below, int):
             raise ValueError(f"exempt_below = {self.exempt_below!r} must be a whole number")
+        if self.exempt_below < 0:
+            raise ValueError(f"exempt_below = {self.exempt_below} must not be negative")
         if self.format is None:
             return
         if self.scheme == "shared_scale":
@@ -92,8 +94,8 @@ def quantized_mean(grads: Any, key: jax.Array, *, axis_name: str, exchange: Exch
 
     Inside of `jax.shard_map` over that axis (with `check_vma=False`, as it cannot see that
     the result is the same everywhere), or of `jax.vmap(axis_name=...)`, which simulates the
-    workers on one device and gives the same bits; but for the float32 mean of the small
-    tensors, which a backend may sum in another order (on CPUs with 8 workers, not with 4).
+    workers on one device and gives the same up to the rounding of float32: a backend may sum
+    the workers' values in another order, or contract a product and a sum.
 
     An entry that is not finite makes its tensor NaN on every worker (under `"two_shot"` the
     part of the tensor that has one owner), so that a check of the update or of the next loss

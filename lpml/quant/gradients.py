@@ -77,6 +77,8 @@ def clip_to_deviations(g: jax.Array, c: float) -> jax.Array:
     so that the bits do not depend on the program around them. Entries that are not finite
     make all of them NaN.
     """
+    if isinstance(c, (int, float)) and not c > 0:
+        raise ValueError(f"c = {c} must be positive")
     x = g.astype(jnp.float32).ravel()
     # squares of small gradients would be flushed to 0, those of large ones overflow
     unit = largest_magnitude(x, (0,))[0]

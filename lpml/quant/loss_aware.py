@@ -51,13 +51,12 @@ def laq(
     - "absmax": not at all: scale is the largest weight, so that nothing is clipped, whatever
       the curvature. This is what most tools do, and what the others are compared with.
 
-    Weights that are zero throughout get codes 0 (1 bit: +1) and scale 0. What is not finite
-    in `w` or `curvature` takes no part in the scale: a NaN weight gets code 0 (1 bit: +1), an
-    infinite one the largest code of its sign, and a weight of NaN or infinite curvature the
-    level nearest to it; so one bad entry changes nothing else. Curvature below 2^-40 of the
-    largest that shares the scale counts as that: zero and negative entries (estimates by
-    Hutchinson's method have these) hardly matter, and where there are no others all weigh
-    the same.
+    Weights that are zero throughout get codes 0 (1 bit: +1) and scale 0. A weight that is not
+    finite takes no part in the scale: NaN gets code 0 (1 bit: +1), an infinite one the largest
+    code of its sign; so one bad entry changes nothing else. Curvature below 2^-40 of the
+    largest that shares the scale counts as that, and so does what is not finite: zero and
+    negative entries (estimates by Hutchinson's method have these) hardly matter, and where
+    there are no others all weigh the same.
 
     No derivatives pass through. Under vmap each slice is quantised for itself.
 
@@ -121,6 +120,7 @@ def lat2(
     Raises:
       ValueError: as `laq`.
     """
+    check_word("solver", solver, SOLVERS[:2])
     positive, negative = (
         laq(side, curvature, 2, solver=solver, axis=axis, group=group)
         for side in (jnp.where(w < 0, 0, w), jnp.where(w > 0, 0, w))
@@ -181,7 +181,8 @@ def normalised(
 ) -> tuple[jax.Array, jax.Array | None, jax.Array]:
     """Magnitudes and curvature in units such that their products are normal numbers.
 
-    Units are powers of two, so nothing is rounded. Entries that are not finite get 0 in both.
+    Units are powers of two, so nothing is rounded. Weights that are not finite get 0 in both,
+    others of a curvature that is not the least one.
 
     Args:
       w: weights in the inner shape.
@@ -194,9 +195,10 @@ def normalised(
     """
 
     def magnitudes(w, *d):
-        good = jnp.isfinite(w) & jnp.isfinite(d[0]) if d else jnp.isfinite(w)
+        good = jnp.isfinite(w)
         found = [jnp.where(good, jnp.abs(w), 0)]
-        return (good, *found, *(jnp.where(good, jnp.maximum(one, 0), 0) for one in d))
+        usable = [jnp.where(good & jnp.isfinite(one), jnp.maximum(one, 0), 0) for one in d]
+        return (good, *found, *usable)
 
     operands = (w,) if curvature is None else (w, curvature)
     largest = maxima(lambda *x: magnitudes(*x)[1:], operands, axes)

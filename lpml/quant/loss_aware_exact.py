@@ -143,7 +143,8 @@ def _largest_place(u, levels):
     idle: half of the unit has the same levels and one more.
     """
     middle = levels.midpoints()
-    return jnp.max(u) / (middle[-1] if levels.levels == "log" else middle[0])
+    # a Python number, which does not make float64 of float32 under x64
+    return jnp.max(u) / float(middle[-1] if levels.levels == "log" else middle[0])
 
 
 def _jumps(levels, dtype):

@@ -22,7 +22,7 @@ class Workers:
     Every worker takes the gradient of its own samples at the common parameters. What is sent
     is that gradient in few bits, or, without an exchange, in float32; all workers then have
     the same mean and take the same step. On one device they are simulated by `vmap`, on a
-    mesh every device is one: the numbers are the same.
+    mesh every device is one: the numbers are the same up to float32's rounding.
 
     Attributes:
       count: of the workers, at least 1.
@@ -66,7 +66,10 @@ class Workers:
     def report(self, params: Any) -> dict[str, jax.Array]:
         """`wire_bytes`: what each worker receives in a step, by formula (see `wire_report`)."""
         report = wire_report(params, self.count, self.exchange or Exchange())
-        received = report.float32 if self.exchange is None else report.received
+        received = report.received
+        if self.exchange is None:  # the mean is taken in the gradients' own type
+            wide = max(leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
+            received = report.float32 * wide / 4
         return {"wire_bytes": jnp.asarray(received, jnp.float32)}
 
     def _blow_ups(self, grads, key):
@@ -90,9 +93,9 @@ def workers(
     count: int,
     bits: int | None = None,
     clip: float | None = None,
-    scheme: str = "one_shot",
+    scheme: str | None = None,
     format: str | None = None,
-    exempt_below: int = 1024,
+    exempt_below: int | None = None,
     norms: bool = False,
 ) -> Workers | None:
     """The section `workers` of a config; None where there is one worker that sends nothing.
@@ -102,9 +105,10 @@ def workers(
       bits: m of SQ_m, 2 to 8, in which gradients are sent; None: float32.
       clip: gradients are clipped, tensor by tensor, at so many standard deviations of their
         entries before they are sent; None: not at all.
-      scheme: `"one_shot"`, `"two_shot"` or `"shared_scale"`; see `lpml.parallel.Exchange`.
+      scheme: `"one_shot"` (the default), `"two_shot"` or `"shared_scale"`; see
+        `lpml.parallel.Exchange`.
       format: a name of `lpml.formats` to send in, in place of SQ_m.
-      exempt_below: tensors with fewer entries are sent as float32, all together.
+      exempt_below: tensors with fewer entries (by default 1024) are sent as float32, together.
       norms: see `Workers`.
 
     Raises:
@@ -114,8 +118,9 @@ def workers(
         raise ValueError(f"count = {count} must be at least 1")
     sends = bits is not None or format is not None
     if not sends:
-        for name, unused in (("clip", clip is not None), ("norms", norms)):
-            if unused:
+        given = dict(clip=clip, scheme=scheme, exempt_below=exempt_below, norms=norms or None)
+        for name, value in given.items():
+            if value is not None:
                 raise ValueError(
                     f"{name} acts on gradients that are sent in few bits; set bits or format"
                 )
@@ -124,7 +129,8 @@ def workers(
         raise ValueError(f"bits = {bits} and format = {format!r} both name codes; set one")
     if norms and bits is None:
         raise ValueError("norms are those of SQ_m; set bits")
-    settings: dict[str, Any] = dict(scheme=scheme, format=format, exempt_below=exempt_below)
-    if bits is not None:
-        settings["bits"] = bits
-    return Workers(count, Exchange(clip=clip, **settings), norms)
+    settings: dict[str, Any] = dict(
+        bits=bits, clip=clip, scheme=scheme, format=format, exempt_below=exempt_below
+    )
+    chosen = {name: value for name, value in settings.items() if value is not None}
+    return Workers(count, Exchange(**chosen), norms)

@@ -199,7 +199,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing_but_the_count():
     tx = optim.loss_aware_quantization(optax.adam(0.01), 2)
     state = TrainState.create(params=params, tx=tx, key=jax.random.key(0))
     state = state.apply_gradients(grads=jax.grad(loss)(state.params))
-    for bad in (jnp.nan, jnp.inf):
+    for bad in (jnp.nan, jnp.inf, 2e19):  # of the last the square is not finite
         grads = jax.grad(loss)(state.params)
         grads["layer"]["kernel"] = grads["layer"]["kernel"].at[0, 0].set(bad)
         after = state.apply_gradients(grads=grads)
@@ -267,6 +267,18 @@ def test_accessors_find_the_state_inside_of_others():
         optim.master_params(state, params)["layer"]["kernel"], params["layer"]["kernel"]
     )
     assert optim.quantized_params(state, params)["layer"]["kernel"].bits == 3
+    labels = {"layer": {"kernel": "few bits", "bias": "whole"}}
+    tx = optim.loss_aware_quantization(rmsprop(), 3)
+    apart = optax.partition({"few bits": tx, "whole": optax.sgd(0.1)}, labels)
+    state = apart.init(params)
+    found = optim.quantized_params(state, params)["layer"]
+    assert found["kernel"].bits == 3
+    assert found["bias"] is params["layer"]["bias"]
+    assert optim.bits_report(state, params).quantized == 450 + 4 + 120
+    assert optim.master_params(state, params)["layer"]["bias"] is params["layer"]["bias"]
+    apart.update(params, state, params, curvature=params)
+    with pytest.raises(ValueError, match="curvature = 'hessian' does not exist"):
+        apart.update(params, state, params, curvature="hessian")
     with pytest.raises(ValueError, match="holds 0 states of loss_aware_quantization"):
         optim.master_params(optax.sgd(0.1).init(params), params)
 

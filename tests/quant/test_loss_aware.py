@@ -292,3 +292,18 @@ def test_absmax_is_the_nearest_level_below_the_largest_weight(levels):
     assert float(one.scale) == float(jnp.abs(w).max())
     with pytest.raises(ValueError, match="absmax"):
         laq(w, None, 1, solver="absmax")
+
+
+def test_a_curvature_of_which_nothing_is_finite_weighs_nothing():
+    w = jax.random.normal(jax.random.key(0), (40, 30))
+    for bad in (jnp.nan, jnp.inf):
+        found = laq(w, jnp.full_like(w, bad), 3)
+        np.testing.assert_array_equal(found.codes, laq(w, jnp.ones_like(w), 3).codes)
+        assert found.scale > 0
+
+
+def test_the_exact_solver_keeps_float32_under_x64():
+    with jax.enable_x64(True):
+        w = jnp.asarray(np.random.default_rng(0).normal(size=(100, 300)), jnp.float32)
+        found = laq(w, None, 3, solver="exact")
+    assert found.scale.dtype == jnp.float32

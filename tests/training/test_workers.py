@@ -90,6 +90,8 @@ def test_settings_are_those_of_every_config():
         (dict(count=0), {}, "count = 0 must be at least 1"),
         (dict(count=3), {}, "batch_size = 16 does not split evenly over config.workers.count"),
         (dict(count=2, clip=3.0), {}, "clip acts on gradients"),
+        (dict(count=2, scheme="two_shot"), {}, "scheme acts on gradients"),
+        (dict(count=2, bits=4, exempt_below=-1), {}, "must not be negative"),
         (dict(count=2, bits=1), {}, "bits"),
         (dict(count=2, bits=9), {}, "bits"),
         (dict(count=2, bits=4, scheme="ring"), {}, "one_shot"),
