@@ -118,7 +118,7 @@ def workers(
         raise ValueError(f"count = {count} must be at least 1")
     sends = bits is not None or format is not None
     if not sends:
-        given = dict(clip=clip, scheme=scheme, exempt_below=exempt_below, norms=norms or None)
+        given = dict(clip=clip, scheme=scheme, norms=norms or None)
         for name, value in given.items():
             if value is not None:
                 raise ValueError(
