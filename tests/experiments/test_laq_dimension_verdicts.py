@@ -64,7 +64,7 @@ def test_all_claims_on_bounds_can_hold():
         (Case(2, None), dict(blow_up=np.array([1.0, 1.1])), "not clipped: with 2 bits it"),
         (Case(2, None, spike=True), dict(blow_up=np.array([1.0, 9.0])), "the sharp bound"),
         (Case(2, None), dict(blow_up=np.array([1.0, 100.0])), "not clipped: of 884736"),
-        (Case(2, 3.0), dict(clip_bias=np.full(2, 0.0005)), "clipping cuts off"),
+        (Case(2, 3.0), dict(clip_bias=np.full(2, 0.0005)), "largest tensor: clipping"),
     ],
 )
 def test_a_claim_on_bounds_can_fail(case, changes, claim):
