@@ -147,12 +147,14 @@ def draw(clipping: Clipping) -> dict[str, Figure]:
     left.set_ylabel(r"$||Q(g)||^2\,/\,||g||^2$, mean over the training")
     ticks = (0.2, 0.3, 0.5, 1, 2, 3, 5, 10, 20, 50)
     low, high = left.get_ylim()
+    high *= 3  # room for the legend
+    left.set_ylim(low, high)
     shown = [tick for tick in ticks if low <= tick <= high]
     left.set_yticks(shown, [f"{tick:g}" for tick in shown])
     left.minorticks_off()
     left.axhline(1, color="black", linewidth=1)
     left.grid(True, color="0.88")
-    left.legend()
+    left.legend(loc="upper left", ncols=2)
     laq_networks.draw_loss(right, clipping.trained, network, CURVES)
     right.legend()
     seeds = laq_networks.seeds_of(clipping.trained, network)
