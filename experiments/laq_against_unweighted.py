@@ -1,4 +1,4 @@
-"""When does it pay to weight the errors of quantised weights with the loss's curvature?
+"""Weighting quantisation errors with the loss's curvature hardly pays on networks of digits.
 
 An open question of Hou and Kwok, Loss-aware weight quantization of deep networks, ICLR 2018,
 arXiv 1802.08635, who compare with unweighted scales per tensor only: five ways to give kernels

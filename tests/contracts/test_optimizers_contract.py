@@ -57,7 +57,7 @@ LINEAR_ONLY = {"lm_halp": "takes linear models only: its step needs inputs and o
 # other, and optax compares factors of schedules.
 STATIC = {
     "lm_halp": {"bits", "input_bits", "l2"},
-    "momentum": {"factor"},
+    "momentum": {"factor", "warmup_steps", "warmup_rate"},
     "loss_aware": {"factor", "iterations", "weighted"},
     "shampoo": {"block_size", "max_dim", "merge", "averaged", "nesterov"},
 }
