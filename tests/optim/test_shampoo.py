@@ -122,7 +122,7 @@ def test_a_host_puts_roots_in_between_two_steps_without_a_new_program():
         is_leaf=lambda each: isinstance(each, ShampooState),
     )
     without, turned = step(carry, at(1))[0], step((carry[0], with_roots), at(1))[0]
-    assert step._cache_size() == 1
+    assert step._cache_size() <= 1  # 0 where many other programs have pushed it out
     same(without["vector"], turned["vector"])
     moved = [np.asarray(each["matrix"] - carry[0]["matrix"]) for each in (without, turned)]
     assert not np.allclose(*moved, rtol=1e-2)
