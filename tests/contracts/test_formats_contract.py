@@ -68,7 +68,16 @@ INSTANCES = {
 CASES = {f"{name}, {label}": fmt for name, of in INSTANCES.items() for label, fmt in of.items()}
 DRAWS = 20_000
 
-every_format = pytest.mark.parametrize("fmt", CASES.values(), ids=CASES.keys())
+# Says little beside the posit of 16 bits and es 2, and takes as long.
+RARELY = {"Posit, 16 bits es 1"}
+
+every_format = pytest.mark.parametrize(
+    "fmt",
+    [
+        pytest.param(fmt, id=name, marks=[pytest.mark.slow] if name in RARELY else [])
+        for name, fmt in CASES.items()
+    ],
+)
 deterministic = pytest.mark.parametrize(
     "mode", [mode for mode in formats.MODES if mode != "stochastic"]
 )
