@@ -29,6 +29,8 @@ _OPERATION = re.compile(
 )
 _SHAPE = re.compile(r"\b(pred|[a-z]+(\d+)\w*)\[([\d,]*)\]")
 _LISTED = re.compile(r"replica_groups=\{\{([\d,]+)\}")
+# of the axes in the second brackets, with their sizes in the first (from jax 0.12 on)
+_NAMED = re.compile(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}")
 _COUNTED = re.compile(r"replica_groups=\[\d+,(\d+)\]<=")
 
 
@@ -158,6 +160,9 @@ def _devices(line, text):
         return listed[1].count(",") + 1
     if counted := _COUNTED.search(line):
         return int(counted[1])
+    if named := _NAMED.search(line):
+        sizes = dict(re.findall(r"'([^']*)'=(\d+)", named[1]))
+        return math.prod(int(sizes[axis]) for axis in re.findall(r"'([^']*)'", named[2]))
     if "replica_groups={}" in line or "replica_groups" not in line:
         header = text.partition("\n")[0]
         found = [re.search(rf"{n}=(\d+)", header) for n in ("num_partitions", "replica_count")]

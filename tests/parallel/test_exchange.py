@@ -316,6 +316,7 @@ ROOT %d = (s8[6]{0}, bf16[2,3]{1,0}) all-to-all(%r, %s), replica_groups={{0,1},{
 %e = (f32[5]{0}, f32[5]{0}, u32[], u32[]) collective-permute-start(%t), channel_id=3
 %f = f32[3]{0} reduce-scatter(%u), replica_groups={}, dimensions={0}
 %g = (s4[10]{0}, pred[5]{0}) all-gather(%v), replica_groups={{0,2},{1,3}}
+%h = f32[8]{0} all-reduce(%p), replica_groups=mesh['x'=4,'y'=2] {'x'}, to_apply=%add
 """
 
 
@@ -328,8 +329,9 @@ def test_collectives_are_read_in_all_their_spellings():
         ("collective-permute", 1, 20),
         ("reduce-scatter", 4, 36),
         ("all-gather", 2, 5),
+        ("all-reduce", 4, 2 * 32 * 3 / 4),
     ]
-    assert compiled_wire_bytes(WRITTEN) == 48 + 48 + 9 + 20 + 36 + 5
+    assert compiled_wire_bytes(WRITTEN) == 48 + 48 + 9 + 20 + 36 + 5 + 48
     with pytest.raises(ValueError, match="devices of this collective cannot be read"):
         compiled_wire_bytes("%a = f32[8]{0} all-reduce(%p), replica_groups=@mesh")
 
