@@ -147,7 +147,8 @@ def loss_aware_quantization(
             init=None if before is None or solver == "exact" else before.scale,
         )
 
-    quantise(jnp.zeros(_example(axis, group)), None, None)  # refuses what laq refuses
+    whole = group if isinstance(group, int) and group > 0 else 1
+    quantise(jnp.zeros((1, whole)), None, None)  # refuses what laq refuses
 
     def boxed(w):
         return w if clip is None else jnp.clip(w, -clip, clip)
@@ -317,9 +318,3 @@ def _is_quantized(x):
 
 def _names(path):
     return [jax.tree_util.keystr((key,), simple=True) for key in path]
-
-
-def _example(axis, group):
-    """A shape on which any axis that a kernel of two axes has exists."""
-    del axis
-    return (1, group if isinstance(group, int) and group > 0 else 1)
