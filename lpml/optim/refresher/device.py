@@ -1,6 +1,6 @@
 """Between device and host: copies of stacks on their way out, and matrices on their way in."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -63,16 +63,19 @@ def placed(parts: Mapping[int, np.ndarray], layout: Layout) -> jax.Array:
     the step a second time. The contents are copied, so that buffers of workers may change.
     """
     if layout.sharding is None:
-        (whole,) = parts.values()
-        return jnp.array(whole, layout.dtype)
+        return jnp.array(rows_within(parts, 0, layout.shape[0]), layout.dtype)
 
     def rows(index):
+        start, stop, _ = index[0].indices(layout.shape[0])
         # a device may alias what it is given
-        return np.array(parts[index[0].start or 0], layout.dtype)
+        return np.array(rows_within(parts, start, stop - start), layout.dtype)
 
     return jax.make_array_from_callback(layout.shape, layout.sharding, rows)
 
 
-def on_each(layout: Layout, make: Callable[[int], np.ndarray]) -> Parts:
-    """Rows made by `make(number of rows)` for every part that this process holds."""
-    return {start: make(count) for start, count in rows_of(layout)}
+def rows_within(parts: Mapping[int, np.ndarray], start: int, count: int) -> np.ndarray | None:
+    """Rows `start` to `start` + count, which lie within one of the parts; None: in none."""
+    for first, rows in parts.items():
+        if first <= start and start + count <= first + len(rows):
+            return rows[start - first : start - first + count]
+    return None

@@ -70,8 +70,8 @@ class RootRefresher:
     def __init__(self, tx: optax.GradientTransformation):
         if not isinstance(tx, HostRefreshedTransformation):
             raise ValueError(
-                "a RootRefresher needs a transformation that leaves its roots to the host, such "
-                "as shampoo(..., refresh='host'); this one renews them by itself"
+                "a RootRefresher needs a transformation that leaves its roots to the host, "
+                "such as shampoo(..., refresh='host'); this one renews them by itself"
             )
         host: HostSide = tx.host
         self._host = host

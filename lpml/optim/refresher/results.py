@@ -6,9 +6,9 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from lpml.optim.refresher.device import Layout, Parts, fetched, on_each
+from lpml.optim.refresher.device import Layout, Parts, fetched, rows_of, rows_within
 from lpml.optim.refresher.settings import HostWork
-from lpml.optim.refresher.transformation import Solved, Stacks
+from lpml.optim.refresher.transformation import Stacks
 from lpml.optim.refresher.workers import Answer, Piece, not_solved
 
 
@@ -45,14 +45,11 @@ def lost(layouts: Mapping[str, Layout]) -> Result:
     """A refresh of which nothing came back: every matrix has failed."""
     found = Result({}, {}, {})
     for name, layout in layouts.items():
-        none = on_each(layout, lambda k, like=layout: _none(k, like))  # type: ignore[misc]
-        for field, into in enumerate(found):
-            into[name] = {start: solved[field] for start, solved in none.items()}
+        for start, count in rows_of(layout):
+            nothing = not_solved(np.zeros((count, *layout.shape[1:]), layout.dtype))
+            for into, rows in zip(found, nothing, strict=True):
+                into.setdefault(name, {})[start] = rows
     return found
-
-
-def _none(count: int, layout: Layout) -> Solved:
-    return not_solved(np.zeros((count, *layout.shape[1:]), layout.dtype))
 
 
 def parts_of(stacks: Stacks) -> dict[str, Parts]:
@@ -80,22 +77,29 @@ class Streaks:
         Raises:
           RootsFailed: there are such, and `on_failure` is "raise".
         """
-        return {
-            name: {start: self._one(name, start, ok, result, step) for start, ok in own.items()}
-            for name, own in result.ok.items()
-        }
+        drop: dict[str, Parts] = {}
+        for name, own in result.ok.items():
+            before, asked = self.counts.get(name, {}), result.asked[name]
+            counts = {
+                start: _counted(rows_within(before, start, len(ok)), ok, asked[start])
+                for start, ok in own.items()
+            }
+            self.counts[name] = counts
+            drop[name] = {start: self._dropped(counts[start], name, step) for start in own}
+        return drop
 
-    def _one(self, name, start, ok, result, step):
-        counts = self.counts.setdefault(name, {})
-        failed = result.asked[name][start] & ~ok
-        before = counts.get(start, np.zeros(len(ok), np.int32))
-        count = np.where(failed, before + 1, np.where(ok, 0, before)).astype(np.int32)
-        counts[start] = count
-        beyond = count > self._work.max_failures
+    def _dropped(self, counts, name, step):
+        beyond = counts > self._work.max_failures
         if self._work.on_failure == "raise" and beyond.any():
             raise RootsFailed(
-                f"{int(beyond.sum())} matrices of stack {name} have no root at step {step}, for "
-                f"the {int(count.max())}th time in a row; give a larger epsilon, or on_failure "
-                "= 'graft'"
+                f"{int(beyond.sum())} matrices of stack {name} have no root at step {step}, "
+                f"the last of {int(counts.max())} failures in a row; give a larger epsilon, or "
+                "on_failure='graft'"
             )
         return beyond & (self._work.on_failure == "graft")
+
+
+def _counted(before, ok, asked):
+    """Failures in a row [K] after one more refresh."""
+    before = np.zeros(len(ok), np.int32) if before is None else before
+    return np.where(asked & ~ok, before + 1, np.where(ok, 0, before)).astype(np.int32)

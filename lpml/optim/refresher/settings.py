@@ -48,11 +48,8 @@ class HostWork:
             value = getattr(self, name)
             if value is not None and (value != int(value) or value < bound):
                 raise ValueError(f"{name} = {value} must be an integer of at least {bound}")
-        for name, words in (
-            ("executor", EXECUTORS),
-            ("late", LATE),
-            ("on_failure", ON_FAILURE),
-        ):
+        choices = {"executor": EXECUTORS, "late": LATE, "on_failure": ON_FAILURE}
+        for name, words in choices.items():
             value = getattr(self, name)
             if value not in words:
                 raise ValueError(f"{name} {value!r} does not exist; choose {', '.join(words)}")

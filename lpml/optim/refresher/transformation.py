@@ -1,4 +1,4 @@
-"""What an optimizer whose matrices are solved for on the host has beside `init` and `update`."""
+"""What an optimizer has beside `init` and `update` when the host solves for its matrices."""
 
 import dataclasses
 from collections.abc import Callable
