@@ -22,6 +22,7 @@ from lpml.optim.muon import muon
 from lpml.optim.periodic import PeriodicTransformation, Refreshed
 from lpml.optim.projected import ProjectedTransformation
 from lpml.optim.shampoo import ShampooState, shampoo
+from lpml.optim.soap import SoapState, soap
 from lpml.optim.svrg import SVRGState, svrg
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Refreshed",
     "SVRGState",
     "ShampooState",
+    "SoapState",
     "adagrad",
     "adam",
     "all_but",
@@ -51,6 +53,7 @@ __all__ = [
     "quantized_params",
     "sgd",
     "shampoo",
+    "soap",
     "svrg",
     "weights_only",
 ]
