@@ -29,10 +29,14 @@ class Clock:
             if value is not None and (value != int(value) or value < 1):
                 raise ValueError(f"{name} = {value} must be an integer of at least 1")
 
+    @property
+    def first(self) -> int:
+        """`start_at`, None resolved."""
+        return self.every if self.start_at is None else self.start_at
+
     def due(self, step: jax.Array) -> jax.Array:
         """Whether the step of this number (from 1) is one of them."""
-        start = self.every if self.start_at is None else self.start_at
-        return (step >= start) & ((step - start) % self.every == 0)
+        return (step >= self.first) & ((step - self.first) % self.every == 0)
 
 
 def only_when(

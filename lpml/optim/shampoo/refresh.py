@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from lpml.optim.roots import Damping, RootReport, eigh_roots, newton_roots
 from lpml.optim.shampoo.blocks import exponent_of
-from lpml.optim.shampoo.condition import only_when
+from lpml.optim.shampoo.condition import Clock, only_when
 from lpml.optim.shampoo.state import ShampooState, swapped
 
 Solver = Callable[..., RootReport]
@@ -39,9 +39,7 @@ class Refreshing:
     by: str = "program"
 
     def __post_init__(self):
-        for name, value in (("refresh_every", self.every), ("start_at", self.start_at)):
-            if value is not None and (value != int(value) or value < 1):
-                raise ValueError(f"{name} = {value} must be an integer of at least 1")
+        Clock(self.every, self.start_at)
         if self.root not in SOLVERS:
             raise ValueError(f"root {self.root!r} does not exist; choose {', '.join(SOLVERS)}")
         if self.by not in ("program", "host"):
@@ -54,8 +52,7 @@ class Refreshing:
 
     def due(self, step: jax.Array) -> jax.Array:
         """Whether the step of this number (from 1) renews the roots."""
-        start = self.every if self.start_at is None else self.start_at
-        return (step >= start) & ((step - start) % self.every == 0)
+        return Clock(self.every, self.start_at).due(step)
 
 
 def refreshed(state: ShampooState, refreshing: Refreshing) -> ShampooState:

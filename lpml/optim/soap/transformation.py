@@ -112,7 +112,9 @@ def _parts(plan: Plan, leaves: list[jax.Array], vectors: Stacks) -> Parts:
     return (*direction(plan, tiles, vectors), *others)
 
 
-def _back(plan: Plan, parts: list[jax.Array], state: SoapState, leaves: list[jax.Array]):
+def _back(
+    plan: Plan, parts: list[jax.Array], state: SoapState, leaves: list[jax.Array]
+) -> list[jax.Array]:
     """The tensors that have these parts."""
     groups = len(plan.groups)
     backwards = {name: jnp.swapaxes(q, 1, 2) for name, q in state.vectors.items()}
@@ -121,7 +123,9 @@ def _back(plan: Plan, parts: list[jax.Array], state: SoapState, leaves: list[jax
     return scatter(plan, direction(plan, parts[:groups], backwards), into)
 
 
-def _with_statistics(state, plan, leaves, beta):
+def _with_statistics(
+    state: SoapState, plan: Plan, leaves: list[jax.Array], beta: float | jax.Array
+) -> SoapState:
     if not plan.groups:
         return state
     tiles = gather(plan, leaves, jnp.result_type(*state.stats.values()))
