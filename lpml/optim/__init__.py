@@ -1,5 +1,6 @@
 """Optimizers as optax transformations, one algorithm a file."""
 
+from lpml.optim.adagrad import adagrad
 from lpml.optim.adam import adam
 from lpml.optim.full_gradient import mean_over_data
 from lpml.optim.halp import HALPState, halp
@@ -17,11 +18,13 @@ from lpml.optim.loss_aware import (
 from lpml.optim.loss_aware_recipe import loss_aware
 from lpml.optim.low_precision import lp_sgd, lp_svrg, sgd
 from lpml.optim.momentum import momentum
+from lpml.optim.muon import muon
 from lpml.optim.periodic import PeriodicTransformation, Refreshed
 from lpml.optim.projected import ProjectedTransformation
 from lpml.optim.refresher import HostRefreshedTransformation, RootRefresher, RootsFailed
 from lpml.optim.reporting import ReportingTransformation
 from lpml.optim.shampoo import ShampooState, shampoo
+from lpml.optim.soap import SoapState, soap
 from lpml.optim.svrg import SVRGState, svrg
 
 __all__ = [
@@ -38,6 +41,8 @@ __all__ = [
     "RootsFailed",
     "SVRGState",
     "ShampooState",
+    "SoapState",
+    "adagrad",
     "adam",
     "all_but",
     "bits_report",
@@ -50,9 +55,11 @@ __all__ = [
     "master_params",
     "mean_over_data",
     "momentum",
+    "muon",
     "quantized_params",
     "sgd",
     "shampoo",
+    "soap",
     "svrg",
     "weights_only",
 ]

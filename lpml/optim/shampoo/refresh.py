@@ -1,7 +1,6 @@
 """New roots inside of the program, every so many steps."""
 
 import dataclasses
-import functools
 from collections.abc import Callable
 
 import jax
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 
 from lpml.optim.roots import Damping, RootReport, eigh_roots, newton_roots
 from lpml.optim.shampoo.blocks import exponent_of
+from lpml.optim.shampoo.condition import Clock, only_when
 from lpml.optim.shampoo.state import ShampooState, swapped
 
 Solver = Callable[..., RootReport]
@@ -43,9 +43,7 @@ class Refreshing:
     by: str = "program"
 
     def __post_init__(self):
-        for name, value in (("refresh_every", self.every), ("start_at", self.start_at)):
-            if value is not None and (value != int(value) or value < 1):
-                raise ValueError(f"{name} = {value} must be an integer of at least 1")
+        Clock(self.every, self.start_at)
         if self.by not in METHODS:
             raise ValueError(f"refresh {self.by!r} does not exist; choose {', '.join(METHODS)}")
         if self.root is not None and self.root not in METHODS[self.by]:
@@ -65,11 +63,11 @@ class Refreshing:
     @property
     def first(self) -> int:
         """The step of the first refresh, None resolved."""
-        return self.every if self.start_at is None else self.start_at
+        return Clock(self.every, self.start_at).first
 
     def due(self, step: jax.Array) -> jax.Array:
         """Whether the step of this number (from 1) renews the roots."""
-        return (step >= self.first) & ((step - self.first) % self.every == 0)
+        return Clock(self.every, self.start_at).due(step)
 
 
 def refreshed(state: ShampooState, refreshing: Refreshing) -> ShampooState:
@@ -94,46 +92,12 @@ def refreshed(state: ShampooState, refreshing: Refreshing) -> ShampooState:
 
     due = refreshing.due(state.step + 1)
     epsilon = jnp.asarray(refreshing.damping.epsilon, jnp.result_type(float))
-    renewed = only_when(due, renew, state._replace(graft=()), epsilon)
+    renewed = only_when(
+        due, renew, lambda state, _: _changing(state), state._replace(graft=()), epsilon
+    )
     return renewed._replace(stats=state.stats, graft=state.graft)
 
 
 def _changing(state: ShampooState) -> ShampooState:
     """Without what a refresh only reads, lest a condition copy it at every step."""
     return state._replace(stats={}, graft=())
-
-
-def only_when(
-    due: jax.Array,
-    renew: Callable[[ShampooState, jax.Array], ShampooState],
-    state: ShampooState,
-    epsilon: jax.Array,
-) -> ShampooState:
-    """`renew(state, epsilon)` if `due`, else the `_changing(state)`, also under vmap.
-
-    vmap turns a condition into a selection between both results: a sweep in one program would
-    solve for roots at every step. So here it becomes a condition on whether anyone is due, and
-    then a loop over all, which also keeps batched eigh out of programs (see `eigh_roots`).
-    """
-
-    @jax.custom_batching.custom_vmap
-    def perhaps(due, state, epsilon):
-        return jax.lax.cond(due, renew, lambda state, _: _changing(state), state, epsilon)
-
-    @perhaps.def_vmap
-    def one_by_one(axis_size, in_batched, *arguments):
-        full = jax.tree.map(
-            functools.partial(_with_axis, axis_size), arguments, tuple(in_batched)
-        )
-        state = jax.lax.cond(
-            full[0].any(),
-            lambda: jax.lax.map(lambda each: perhaps(*each), full),
-            lambda: _changing(full[1]),
-        )
-        return state, jax.tree.map(lambda _: True, state)
-
-    return perhaps(due, state, epsilon)
-
-
-def _with_axis(size: int, leaf: jax.Array, batched: bool) -> jax.Array:
-    return leaf if batched else jnp.broadcast_to(leaf, (size, *leaf.shape))
