@@ -196,7 +196,7 @@ def test_a_solver_that_hangs_is_left_behind():
             gate.wait(20)
         return solve(name, stack)
 
-    tx = with_solver(make(4, delay=1, first_delay=1, timeout=0.2), hangs_once)
+    tx = with_solver(make(4, delay=1, first_delay=1, timeout=2.0), hangs_once)
     refresher = RootRefresher(tx)
     params, opt_state = start()
     with refresher:
@@ -210,8 +210,8 @@ def test_a_solver_that_hangs_is_left_behind():
     assert int(find_state(opt_state).roots_from) == 8
     assert report["roots_jobs_failed"] == 1
     assert report["roots_workers_replaced"] == 1
-    assert report["roots_late"] == 1
-    assert report["roots_wait_seconds"] >= 0.2
+    assert report["roots_late"] >= 1
+    assert report["roots_wait_seconds"] >= 2.0
 
 
 def test_late_roots_may_be_taken_later():
@@ -249,7 +249,7 @@ def dies_once(folder, solve, name, stack):
 
 
 def test_a_process_that_dies_is_replaced_and_its_work_done_again(tmp_path):
-    tx = make(4, delay=2, executor="process")
+    tx = make(4, delay=2, executor="process", host_workers=1)
     expected = inline(tx, 11)
     tx = with_solver(tx, functools.partial(dies_once, str(tmp_path)))
     refresher = RootRefresher(tx)
