@@ -94,7 +94,7 @@ def test_a_checkpoint_of_other_blocks_is_refused(whole):
     done = (whole / "DONE").read_text()
     (whole / "DONE").unlink()
     try:
-        with pytest.raises(CheckpointMismatch, match="has no leaf .*size2_p4"):
+        with pytest.raises(CheckpointMismatch, match=r"has no leaf .*size2_p4"):
             train(settings, str(whole))
     finally:
         (whole / "config.json").write_text(json.dumps(config()))
