@@ -24,6 +24,17 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 install_import_hook("lpml.formats", "beartype.beartype")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A half of the suite in its order for either worker, then shares of what is left.
+
+    Neighbours need the same programs and fixtures, which xdist's turns would make twice.
+    """
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log) if config.option.dist == "load" else None
+
+
 @pytest.fixture
 def refused(monkeypatch, capsys, tmp_path):
     """Launches and gives the one sentence of the refusal; nothing may have been made."""

@@ -10,6 +10,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import jax
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -49,6 +50,8 @@ def environment():
         **os.environ,
         "PATH": folder + os.pathsep + os.environ["PATH"],
         "JAX_PLATFORMS": "cpu",
+        # the programs of other tests, and nothing of these ones in the user's own cache
+        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
     }
 
 

@@ -1,5 +1,6 @@
 """What every optimizer that a config can name promises; they come from the export list."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -104,32 +105,33 @@ class Problem(NamedTuple):
     start: Any
 
 
+def mean_square(params, batch):
+    return jnp.mean(((batch["x"] @ params["w"])[:, 0] - batch["y"]) ** 2)
+
+
 def least_squares(dtype="float32", *, solved=False):
     """16 samples of 4 inputs on a grid of 1/4, without noise; the optimum is SOLUTION."""
     x = np.random.default_rng(0).integers(-4, 5, (16, 4)) / 4
     w = np.zeros((4, 1)) if solved else SOLUTION
     data = {"x": jnp.asarray(x, dtype), "y": jnp.asarray((x @ w)[:, 0], dtype)}
-
-    def objective(params, batch):
-        return jnp.mean(((batch["x"] @ params["w"])[:, 0] - batch["y"]) ** 2)
-
-    return Problem(objective, data, {"w": jnp.zeros((4, 1), dtype)})
+    return Problem(mean_square, data, {"w": jnp.zeros((4, 1), dtype)})
 
 
 SOLUTION = np.array([[1.0], [-2.0], [0.5], [3.0]])
 
 
+def valley(params, batch):
+    del batch
+    return (1 - params["a"]) ** 2 + 100 * (params["b"] - params["a"] ** 2) ** 2
+
+
 def rosenbrock():
-    def objective(params, batch):
-        del batch
-        return (1 - params["a"]) ** 2 + 100 * (params["b"] - params["a"] ** 2) ** 2
-
     zero = jnp.zeros(())
-    return Problem(objective, {"x": jnp.zeros((16, 1))}, {"a": zero, "b": zero})
+    return Problem(valley, {"x": jnp.zeros((16, 1))}, {"a": zero, "b": zero})
 
 
-def take_step(tx, problem, params, state, step, *, by_hand=True):
-    """One step as the loop takes it; `by_hand`: with refreshes where they are due."""
+def take_step(tx, problem, params, state, step):
+    """One step as the loop takes it, with refreshes where they are due."""
     key = jax.random.fold_in(jax.random.key(5), step)
     index = jax.random.randint(key, (4,), 0, 16)
     batch = {"index": index, **{k: v[index] for k, v in problem.data.items()}}
@@ -138,7 +140,7 @@ def take_step(tx, problem, params, state, step, *, by_hand=True):
         "outputs_fn": lambda at: problem.data["x"] @ at["w"],
     }
     extra = {}
-    if isinstance(tx, PeriodicTransformation) and by_hand:
+    if isinstance(tx, PeriodicTransformation):
         params, state = jax.lax.cond(
             step % tx.every == 0,
             lambda: tuple(tx.refresh(state, params, key=key, **over_all)),
@@ -163,15 +165,25 @@ def take_step(tx, problem, params, state, step, *, by_hand=True):
     return optax.apply_updates(params, updates), state
 
 
-def train(tx, problem, steps, **how):
-    def body(step, carry):
-        return take_step(tx, problem, *carry, step, **how)
+@functools.cache
+def trainer(tx, objective):
+    """One program for any data and number of steps: most of the time is for compiling."""
 
-    return jax.jit(lambda params: jax.lax.fori_loop(0, steps, body, (params, tx.init(params))))(
-        problem.start
-    )
+    @jax.jit
+    def run(start, data, steps):
+        def body(step, carry):
+            return take_step(tx, Problem(objective, data, start), *carry, step)
+
+        return jax.lax.fori_loop(0, steps, body, (start, tx.init(start)))
+
+    return run
 
 
+def train(tx, problem, steps):
+    return trainer(tx, problem.objective)(problem.start, problem.data, np.int32(steps))
+
+
+@functools.cache
 def make(name, **changes):
     if name in FORMATS:
         name, in_format = FORMATS[name]

@@ -1,5 +1,6 @@
 """Posits by their definition, in exact rational arithmetic: the oracle of the posit tests."""
 
+import functools
 from fractions import Fraction
 
 import numpy as np
@@ -42,10 +43,13 @@ def encode(x: Fraction | None, bits: int, es: int) -> int:
     return min(max(code, 1), 2 ** (bits - 1) - 1)
 
 
+@functools.cache  # of 17 bits they take a second
 def magnitudes(bits: int, es: int) -> np.ndarray:
-    """All positive values in ascending order, float64; exact."""
+    """All positive values in ascending order, float64; exact. Not to be written to."""
     codes = range(1, 2 ** (bits - 1))
-    return np.array([float(decode(code, bits, es)) for code in codes])
+    found = np.array([float(decode(code, bits, es)) for code in codes])
+    found.flags.writeable = False
+    return found
 
 
 def nearest_codes(x: np.ndarray, bits: int, es: int) -> np.ndarray:

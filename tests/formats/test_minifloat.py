@@ -1,5 +1,6 @@
 """Minifloats against exact rationals: every value, every tie, their neighbours, random bits."""
 
+import functools
 from fractions import Fraction
 
 import jax
@@ -41,10 +42,12 @@ DETERMINISTIC = [mode for mode in MODES if mode != "stochastic"]
 RANDOM = 150_000
 
 
+@functools.cache
 def fractions_of(fmt):
     return oracle.minifloat(fmt.exponent_bits, fmt.mantissa_bits, fmt.special)
 
 
+@functools.cache
 def magnitudes_of(fmt):
     return np.array([float(value) for value in fractions_of(fmt)])
 

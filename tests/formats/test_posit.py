@@ -12,7 +12,6 @@ from lpml.formats import MODES, Posit, by_name, random_bits
 
 KINDS = [(8, 0), (8, 1), (8, 2), (16, 1), (16, 2), (16, 3)]
 SMALL = [(3, 0), (3, 1), (5, 0), (6, 2), (9, 3), (11, 1)]
-DRAWS = 400_000
 INFINITY = 0x7F800000
 
 
@@ -179,26 +178,23 @@ def in_between(bits, es):
     return values[at], values[at + 1]
 
 
-@pytest.mark.parametrize("share", [0.3, 0.5, 0.9])
 @pytest.mark.parametrize(("bits", "es"), [(8, 0), (8, 2), (16, 1), (16, 2), (9, 3)])
-def test_stochastic_rounding_is_unbiased_in_value(bits, es, share):
-    """Also where exponent bits are cut; random bits added to the code give 0.59 for 0.3."""
+def test_stochastic_rounding_is_unbiased_in_value(bits, es):
+    """Also where exponent bits are cut; random bits added to the code give 0.59 for 0.3.
+
+    Words at equal distances in place of random ones: closer to the odds than 10^6 draws.
+    """
+    words = jnp.arange(0, 2**32, 2**20, dtype=jnp.uint32)[:, None]
     low, high = in_between(bits, es)
-    x = (low + share * (high - low)).astype(np.float32)
-    exact = (x.astype(np.float64) - low) / (high - low)
-    drawn = [
-        rounded(
-            Posit(bits, es),
-            jnp.broadcast_to(x, (DRAWS // 10, len(x))),
-            "stochastic",
-            random_bits(jax.random.key(seed), (DRAWS // 10, len(x)), "hash"),
-        )
-        for seed in range(10)
-    ]
-    found = np.concatenate(drawn)
-    assert ((found == low) | (found == high)).all()
-    odds = (found == high).mean(axis=0)
-    assert np.abs(odds - exact).max() < 0.004
+    for share in (0.3, 0.5, 0.9):
+        x = (low + share * (high - low)).astype(np.float32)
+        exact = (x.astype(np.float64) - low) / (high - low)
+        shape = (len(words), len(x))
+        drawn = [jnp.broadcast_to(part, shape) for part in (x, words)]
+        found = np.asarray(rounded(Posit(bits, es), drawn[0], "stochastic", drawn[1]))
+        assert ((found == low) | (found == high)).all()
+        odds = (found == high).mean(axis=0)
+        assert np.abs(odds - exact).max() <= 2 / len(words)
 
 
 def test_stochastic_rounding_meets_its_odds_word_by_word():

@@ -1,5 +1,7 @@
 """Stochastic rounding (fact 25): the odds of going up, of minifloats and tables."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,9 +48,10 @@ def test_the_odds_and_the_mean_are_exact_to_4_sigma_and_a_half(fmt, rng):
         for p in (0.3, 0.5, 0.9):
             x = np.float32(low * (1 - p) + high * p)
             drawn = np.asarray(draw(x, jax.random.key(number)), np.float64)
-            assert set(drawn) == {low, high}
+            is_high = drawn == high
+            assert (is_high | (drawn == low)).all()
             # of two values: the share of one is the mean
-            share, exact = (drawn == high).mean(), (float(x) - low) / (high - low)
+            share, exact = is_high.mean(), (float(x) - low) / (high - low)
             assert abs(share - exact) < 4.5 * np.sqrt(exact * (1 - exact) / DRAWS) < 0.004
 
 
@@ -74,12 +77,22 @@ def test_float64_odds_have_more_bits_than_float32_holds():
         assert abs(share - 0.3) < 4 * np.sqrt(0.21 / DRAWS)
 
 
+@functools.partial(jax.jit, static_argnames="name")
+def by_name(name, x, words):
+    return FORMATS[name].round(x, "stochastic", bits=words)
+
+
+def rounded(fmt, x, word):
+    """In one program: every format has another number of values, so operations are its own."""
+    name = next(name for name, known in FORMATS.items() if known is fmt)
+    return np.asarray(by_name(name, x, np.full(x.shape, word, np.uint32)))
+
+
 @every_format
 def test_values_never_move_whatever_the_bits(fmt):
     values = jnp.asarray(fmt.values(), jnp.float32)
     for word in (0, 2**31, 2**32 - 1):
-        bits = jnp.full(len(values), word, jnp.uint32)
-        np.testing.assert_array_equal(fmt.round(values, "stochastic", bits=bits), values)
+        np.testing.assert_array_equal(rounded(fmt, values, word), values)
 
 
 @every_format
@@ -88,7 +101,7 @@ def test_words_of_0_never_go_up_and_the_largest_ones_always_do(fmt):
     values = fmt.values()
     x = jnp.asarray(values[:-1] * 0.5 + values[1:] * 0.5, jnp.float32)
     least, most = (
-        np.asarray(fmt.round(x, "stochastic", bits=jnp.full(x.shape, word, jnp.uint32)))
+        rounded(fmt, jnp.append(x, 0), word)[:-1]  # by the program for all values
         for word in (0, 2**32 - 1)
     )
     assert (least != most).all()

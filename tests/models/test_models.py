@@ -90,6 +90,13 @@ def loss_of(model, batch, model_state):
     return jax.jit(lambda params: model.objective(params, model_state, batch)[0])
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def answer(model, params, model_state, batch):
+    """Outputs and metrics, in one program: a deep network's operations one by one take long."""
+    _, (_, metrics) = model.objective(params, model_state, batch)
+    return model.outputs(params, model_state, batch), metrics
+
+
 @pytest.fixture
 def x64():
     with jax.enable_x64(True):
@@ -126,7 +133,7 @@ def test_loss_outputs_and_gradient_have_the_promised_shapes_and_dtype(name, dtyp
     with jax.enable_x64(dtype == "float64"):
         model, batch = make(name, dtype=dtype), batch_of(name, dtype)
         params, model_state = start(name, dtype)
-        outputs = model.outputs(params, model_state, batch)
+        outputs, _ = answer(model, params, model_state, batch)
         columns = 1 if name == "logistic_regression" else CASES[name][0].get("classes", 1)
         places = CASES[name][1][-1:] if name in OF_TEXTS else ()
         assert outputs.shape == (SAMPLES, *places, columns)
@@ -200,12 +207,12 @@ def test_accuracy_counts_the_right_answers(name, x64):
     model, batch = make(name, dtype="float64"), batch_of(name)
     params, model_state = start(name, "float64")
     params = randomly(params, SEEDS.get(name, 8))
-    outputs = np.asarray(model.outputs(params, model_state, batch))
+    outputs = np.asarray(answer(model, params, model_state, batch)[0])
     answers = outputs.argmax(-1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0).astype(int)
     assert len(set(answers.flat)) > 1, "the draw should give several answers"
     truth = answers.copy()
     truth[:2] = (truth[:2] + 1) % 2
-    _, (_, metrics) = model.objective(params, model_state, {**batch, "y": jnp.asarray(truth)})
+    _, metrics = answer(model, params, model_state, {**batch, "y": jnp.asarray(truth)})
     assert float(metrics["accuracy"]) == pytest.approx(1 - 2 / SAMPLES)
 
 
