@@ -24,7 +24,7 @@ def soap(
     shampoo_beta: float | jax.Array = 0.95,
     eps: float | jax.Array = 1e-8,
     basis: Literal["qr", "eigh"] = "qr",
-    carried: bool = True,
+    carried: bool = False,
     refresh_every: int = 10,
     start_at: int = 1,
     weight_decay: float | jax.Array = 0.0,
