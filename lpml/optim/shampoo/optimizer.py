@@ -32,6 +32,7 @@ def shampoo(
     averaged: bool = True,
     nesterov: bool = False,
     weight_decay: float | jax.Array = 0.0,
+    mesh: jax.sharding.Mesh | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Shampoo with blocks, grafting, momentum and decoupled weight decay.
 
@@ -61,6 +62,8 @@ def shampoo(
       averaged: False is the heavy ball, m <- b1 m + u.
       nesterov: one step ahead of the momentum.
       weight_decay: lambda >= 0; it does not pass the momentum, and is scaled by alpha once.
+      mesh: over whose devices matrices, roots and the work for them are shared out; that of
+        the framework's `mesh` section by default.
 
     Raises:
       ValueError: a number out of its range, or a word that is none of these.
@@ -78,7 +81,12 @@ def shampoo(
     refreshing = Refreshing(refresh_every, start_at, root, Damping(damping, epsilon), refresh)
     chain = optax.chain(
         scale_by_shampoo(
-            blocking, refreshing, beta2=beta2, grafting=grafting, graft_eps=graft_eps
+            blocking,
+            refreshing,
+            beta2=beta2,
+            grafting=grafting,
+            graft_eps=graft_eps,
+            mesh=mesh,
         ),
         filtered(b1, averaged=averaged, nesterov=nesterov),
         optax.add_decayed_weights(weight_decay),
