@@ -73,6 +73,9 @@ class Trainable(Protocol):
     def measure(self, carry: Carry) -> tuple[Carry, Any]:
         """The numbers of a line of the log."""
 
+    def gathered(self, carry: Carry) -> Carry:
+        """The carry as it is saved."""
+
 
 class Recorder(Protocol):
     """Where the loop writes; see `Outputs`, which is that of one run."""
@@ -184,7 +187,7 @@ def fit(
             step += count
             outputs.reached(step)
             if step < event and agreed_stop(should_stop()):
-                outputs.save(step, carry, required=True)
+                outputs.save(step, program.gathered(carry), required=True)
                 raise Stopped(step)
         last = step == schedule.steps
         if step % schedule.log_every == 0 or last:
@@ -192,7 +195,7 @@ def fit(
         # after the log: a resumed run does not repeat it
         stop = not last and agreed_stop(should_stop())
         if step % schedule.checkpoint_every == 0 or last or stop:
-            outputs.save(step, carry, required=last or stop)
+            outputs.save(step, program.gathered(carry), required=last or stop)
         if stop:
             raise Stopped(step)
 
