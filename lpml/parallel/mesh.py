@@ -6,7 +6,7 @@ state, all is on every device but what it says may be shared out (see `Spreads`)
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +49,8 @@ class Spreads(Protocol):
         where that is a multiple of the devices. So they are made by whoever knows of the mesh.
     """
 
-    spread_fields: ClassVar[tuple[str, ...]]
+    @property
+    def spread_fields(self) -> tuple[str, ...]: ...  # noqa: D102
 
     def _replace(self, **fields: Any) -> Any: ...
 
@@ -82,7 +83,7 @@ class Placement:
         return batch
 
     def whole(self, tree: Any) -> Any:
-        """Inside a compiled function: values the same on every device but for what `Spreads`."""
+        """Inside a compiled function: values that every device has, but for what `Spreads`."""
         return tree
 
     def per_worker(self, fn: Callable[[Any, Any], Any], workers: int) -> Callable[..., Any]:
@@ -123,7 +124,7 @@ class MeshPlacement(Placement):
 
     def __init__(self, devices: np.ndarray):
         self.devices = len(devices)
-        self.mesh = Mesh(devices, (AXIS,), axis_types=(AxisType.Auto,))
+        self.mesh: Mesh = Mesh(devices, (AXIS,), axis_types=(AxisType.Auto,))
         self._replicated = NamedSharding(self.mesh, PartitionSpec())
         self._shared_out = NamedSharding(self.mesh, PartitionSpec(AXIS))
 
@@ -165,6 +166,7 @@ class MeshPlacement(Placement):
 
     def jit(self, fn: Callable[..., Any], *, donate_argnums: tuple[int, ...] = ()) -> Any:
         """See `Placement`."""
+
         def laid(*arguments):
             return self.whole(fn(*arguments))
 

@@ -209,7 +209,7 @@ def shared(tree: Any) -> Any:
 
 
 def whole(array: jax.Array) -> np.ndarray:
-    """An array that is shared out over the devices, in one piece; all processes must call it."""
+    """In one piece what is shared out over the devices; all processes must call it."""
     if jax.process_count() == 1:
         return np.asarray(array)
     from jax.experimental import multihost_utils

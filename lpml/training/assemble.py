@@ -112,7 +112,9 @@ def assemble(config: Mapping[str, Any], *, shapes: bool = True) -> tuple[Program
         context={"dtype": dtype, "classes": dataset.classes},
     )
     alone = transformation(config, dataset, model)
-    tx = alone if place.mesh is None else transformation(config, dataset, model, mesh=place.mesh)
+    tx = alone
+    if place.mesh is not None:
+        tx = transformation(config, dataset, model, mesh=place.mesh)
     program, schedule = build(
         {"train": training},
         {"name": "train", **config["train"]},

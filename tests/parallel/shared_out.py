@@ -27,6 +27,7 @@ from lpml.training.work import Training  # noqa: E402
 
 STEPS = 9
 SOLVED: list[list[int]] = []
+COMPILED: list[str] = []
 
 
 def watched(solver):
@@ -83,10 +84,14 @@ def own_loop(mesh, root, dtype):
         params, state = step(params, state)
         assert all(leaf.is_deleted() for leaf in before.values()), "the state is not donated"
     compiled = step.lower(params, state).compile()
-    return params, state, dict(
-        programs=step._cache_size(),
-        solved=sorted(SOLVED[: len(before)]),
-        bytes=compiled.memory_analysis().argument_size_in_bytes,
+    return (
+        params,
+        state,
+        dict(
+            programs=step._cache_size(),
+            solved=sorted(SOLVED[: len(before)]),
+            bytes=compiled.memory_analysis().argument_size_in_bytes,
+        ),
     )
 
 
@@ -149,27 +154,31 @@ def config(devices):
     )
 
 
-def ran(training, carry, start):
-    """Six more steps, in two calls of one program."""
+def ran(training, carry, start, compilations):
+    """Six more steps, in two calls of one program; counts what is compiled for them."""
     for step in (start, start + 3):
+        before = len(COMPILED)
         carry = training.program.run(carry, step, 3)
+        compilations[training.program.place.devices] += len(COMPILED) - before
     return carry
 
 
 def framework(folder):
     """Halves of runs on one device and on four, joined by checkpoints."""
     made = {n: Training(*assemble(config(n)), seed=3) for n in (1, 4)}
-    halves, files = {}, {}
+    halves, files, compilations = {}, {}, dict.fromkeys(made, 0)
     for n, training in made.items():
-        halves[n] = ran(training, training.program.init(3), 0)
+        halves[n] = ran(training, training.program.init(3), 0, compilations)
         files[n] = Checkpoints(Path(folder) / str(n))
         files[n].save(6, training.program.gathered(halves[n]))
     ends = {}
     for begun in made:
         for ended, training in made.items():
             _, carry = files[begun].restore(training.shapes())
-            ends[begun, ended] = ran(training, handed_out(training.program, carry), 6)
-    straight = ran(made[4], halves[4], 6)
+            ends[begun, ended] = ran(
+                training, handed_out(training.program, carry), 6, compilations
+            )
+    straight = ran(made[4], halves[4], 6, compilations)
     plain = made[1].program.gathered(ends[1, 1])
     differences = {
         f"{begun} then {ended}": distance(
@@ -184,13 +193,18 @@ def framework(folder):
         laid=laid(find_state(straight.state.opt_state)),
         numbers={n: len(s) for n, s in find_state(plain.state.opt_state).stats.items()},
         rest_is_whole=all(x.sharding.is_fully_replicated for x in jax.tree.leaves(whole)),
-        programs={n: training.program._run._cache_size() for n, training in made.items()},
+        compilations=compilations,
     )
 
 
 def main(file, folder):
     """Everything; see the module."""
     jax.config.update("jax_num_cpu_devices", 4)
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, _, **__: (
+            event.endswith("backend_compile_duration") and COMPILED.append(event)
+        )
+    )
     refresh = importlib.import_module("lpml.optim.shampoo.refresh")
     refresh.SOLVERS = {name: watched(solver) for name, solver in refresh.SOLVERS.items()}
     said = {

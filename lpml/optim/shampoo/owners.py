@@ -1,4 +1,4 @@
-"""Who keeps the stacks and solves for their roots: one device, or all of a mesh in equal shares."""
+"""Who keeps the stacks and solves for their roots: one device, or all of a mesh alike."""
 
 import functools
 from collections.abc import Callable
@@ -19,8 +19,8 @@ def owners_of(mesh: Mesh | None) -> "Owners":
         return Owners()
     if any(kind != AxisType.Auto for kind in mesh.axis_types):
         raise ValueError(
-            f"mesh has axes {mesh.axis_types}, and Shampoo's stacks need axes that the compiler "
-            "partitions: give jax.make_mesh axis_types=(AxisType.Auto,) for each axis"
+            f"mesh has axes {mesh.axis_types}, and Shampoo's stacks need axes that the "
+            "compiler partitions: give jax.make_mesh axis_types of AxisType.Auto"
         )
     return MeshOwners(mesh)
 

@@ -31,12 +31,15 @@ class ShampooState(NamedTuple):
     refresh_failed: Stacks  # [K] int32, how often it was not, matrices of zeros apart
     graft: optax.OptState  # of the diagonal method, shaped like the parameters
 
-    # not annotated, hence no field
-    spread_fields = ("stats", "roots", "refresh_ok", "refresh_failed")
+    @property
+    def spread_fields(self) -> tuple[str, ...]:
+        """The fields that may be shared out over devices along K."""
+        return ("stats", "roots", "refresh_ok", "refresh_failed")
 
     def placed(self, place: Callable[[Any], Any]) -> "ShampooState":
         """With every stack where `place` lays it."""
-        return self._replace(**{name: place(getattr(self, name)) for name in self.spread_fields})
+        stacks = {name: getattr(self, name) for name in self.spread_fields}
+        return self._replace(**place(stacks))
 
 
 def first_state(
