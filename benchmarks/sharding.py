@@ -3,11 +3,11 @@
     PYTHONPATH=. python benchmarks/sharding.py [--block=64] [--devices=1,2,4,8] [--steps=4]
 
 Virtual devices of a CPU, each of which has its own arrays. The tensors are those of one layer
-of a Transformer of width 256. State: the largest share of a device of what `tx.init` gives, all of
-it and the matrices alone. Argument and scratch bytes of a step on a device are the compiler's;
-the scratch holds the roots that a step gathers. Roots are the matrices a device solves for at a
-refresh, those of zeros that fill up a stack included. Seconds of a step with a refresh, median,
-say little here: virtual devices share the cores of one machine.
+of a Transformer of width 256. State: the largest share of a device of what `tx.init` gives, all
+of it and the matrices alone. Argument and scratch bytes of a step on a device are the
+compiler's; the scratch holds the roots that a step gathers. Roots are the matrices a device
+solves for at a refresh, those of zeros that fill up a stack included. Seconds of a step with a
+refresh, median, say little here: virtual devices share the cores of one machine.
 """
 
 import argparse
