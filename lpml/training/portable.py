@@ -14,19 +14,21 @@ from lpml.parallel import processes
 
 
 def gathered(carry: Any, like: Any) -> Any:
-    """What of a carry is shared out as whole numpy arrays; the rest as it is.
+    """What of a carry is shared out or filled up as numpy arrays of one device; else as it is.
 
     With several processes all of them must call it, for each has a part.
 
     Args:
-      carry: a tree of arrays.
+      carry: a tree of arrays, of jax or numpy.
       like: the same as one device has it, as shapes.
     """
 
     def leaf(x, wanted):
-        if x.sharding.is_fully_replicated:
+        shared_out = isinstance(x, jax.Array) and not x.sharding.is_fully_replicated
+        if not shared_out and x.shape == wanted.shape:
             return x
-        return processes.whole(x)[tuple(map(slice, wanted.shape))]
+        host = processes.whole(x) if shared_out else np.asarray(x)
+        return host[tuple(map(slice, wanted.shape))]
 
     return jax.tree.map(leaf, carry, like)
 

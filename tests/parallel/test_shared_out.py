@@ -17,6 +17,7 @@ from test_several_processes import ended, together
 from lpml.optim import shampoo
 from lpml.optim.shampoo.owners import own_part
 from lpml.parallel import placement
+from lpml.training import portable
 
 DIGITS = """
 from ml_collections import ConfigDict
@@ -128,6 +129,18 @@ def test_what_may_be_shared_out_stays_whole_on_one_device():
     state = shampoo(0.1, block_size=2).init(params)
     assert placement(1).mesh is None
     assert placement(1).whole(state) is state
+
+
+def test_what_fills_arrays_up_is_cut_off_and_put_back():
+    long, short = ({"a": np.zeros(shape), "b": np.ones(2)} for shape in ((4, 3), (2, 3)))
+    long["a"][:2] = 5
+    short["a"][:] = 5
+    for result, wanted in (
+        (portable.gathered(long, short), short),
+        (portable.padded(short, long), long),
+    ):
+        for name, array in wanted.items():
+            np.testing.assert_array_equal(result[name], array)
 
 
 def test_a_mesh_whose_axes_are_explicit_is_refused():
