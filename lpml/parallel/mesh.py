@@ -1,11 +1,12 @@
 """Where the arrays of a run lie: on one device, or on a mesh over which every batch is split.
 
 Data parallelism is a matter of shardings alone: the program is the one of a single device,
-the compiler's partitioner splits what depends on a sharded batch and sums the gradients.
+the compiler's partitioner splits what depends on a sharded batch and sums the gradients. Of the
+state, all is on every device but what it says may be shared out (see `Spreads`).
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -39,13 +40,34 @@ def placement(devices: int) -> "Placement":
     return MeshPlacement(np.asarray(jax.devices()[:devices]))
 
 
+@runtime_checkable
+class Spreads(Protocol):
+    """A NamedTuple within a state, some of whose fields may be shared out over the devices.
+
+    Attributes:
+      spread_fields: their names. Arrays in them are shared out evenly along their first axis
+        where that is a multiple of the devices. So they are made by whoever knows of the mesh.
+    """
+
+    @property
+    def spread_fields(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    def _replace(self, **fields: Any) -> Any: ...
+
+
 class Placement:
-    """One device: nothing is placed and nothing is split."""
+    """One device: nothing is placed and nothing is split.
+
+    Attributes:
+      devices: their number.
+      mesh: of the devices, None where there is one.
+    """
 
     devices = 1
+    mesh: Mesh | None = None
 
     def put(self, tree: Any) -> Any:
-        """Numpy arrays as device arrays, whole on every device."""
+        """Numpy arrays as device arrays, whole on every device but for what `Spreads`."""
         return jax.device_put(tree)
 
     def indices(self, rows: np.ndarray) -> Any:
@@ -61,7 +83,7 @@ class Placement:
         return batch
 
     def whole(self, tree: Any) -> Any:
-        """Inside a compiled function: values that are the same on every device."""
+        """Inside a compiled function: values that every device has, but for what `Spreads`."""
         return tree
 
     def per_worker(self, fn: Callable[[Any, Any], Any], workers: int) -> Callable[..., Any]:
@@ -88,7 +110,7 @@ class Placement:
         return call
 
     def jit(self, fn: Callable[..., Any], *, donate_argnums: tuple[int, ...] = ()) -> Any:
-        """`jax.jit` of a function whose results are whole on every device."""
+        """`jax.jit` of a function whose results are laid as `whole` does."""
         return jax.jit(fn, donate_argnums=donate_argnums)
 
 
@@ -102,17 +124,19 @@ class MeshPlacement(Placement):
 
     def __init__(self, devices: np.ndarray):
         self.devices = len(devices)
-        self._mesh = Mesh(devices, (AXIS,), axis_types=(AxisType.Auto,))
-        self._replicated = NamedSharding(self._mesh, PartitionSpec())
+        self.mesh: Mesh = Mesh(devices, (AXIS,), axis_types=(AxisType.Auto,))
+        self._replicated = NamedSharding(self.mesh, PartitionSpec())
+        self._shared_out = NamedSharding(self.mesh, PartitionSpec(AXIS))
 
     def put(self, tree: Any) -> Any:
         """See `Placement`; no process sends anything to another."""
-        return jax.tree.map(lambda leaf: _global(np.asarray(leaf), self._replicated), tree)
+        hosts = jax.tree.map(np.asarray, tree)
+        return jax.tree.map(_global, hosts, self._shardings(hosts))
 
     def indices(self, rows: np.ndarray) -> Any:
         """See `Placement`; split along the batch, its last axis."""
         spec = PartitionSpec(*[None] * (rows.ndim - 1), AXIS)
-        return _global(rows, NamedSharding(self._mesh, spec))
+        return _global(rows, NamedSharding(self.mesh, spec))
 
     def each(self, rows: np.ndarray) -> Iterator[Any]:
         """See `Placement`."""
@@ -120,19 +144,12 @@ class MeshPlacement(Placement):
 
     def split(self, batch: Any) -> Any:
         """See `Placement`; what does not split evenly stays whole."""
-        sharding = NamedSharding(self._mesh, PartitionSpec(AXIS))
-
-        def leaf(x):
-            even = x.ndim and len(x) % self.devices == 0
-            return jax.lax.with_sharding_constraint(x, sharding if even else self._replicated)
-
-        return jax.tree.map(leaf, batch)
+        shardings = jax.tree.map(self._evenly, batch)
+        return jax.lax.with_sharding_constraint(batch, shardings)
 
     def whole(self, tree: Any) -> Any:
         """See `Placement`."""
-        return jax.tree.map(
-            lambda x: jax.lax.with_sharding_constraint(x, self._replicated), tree
-        )
+        return jax.lax.with_sharding_constraint(tree, self._shardings(tree))
 
     def per_worker(self, fn: Callable[[Any, Any], Any], workers: int) -> Callable[..., Any]:
         """See `Placement`; every device is one worker."""
@@ -140,7 +157,7 @@ class MeshPlacement(Placement):
             raise ValueError(f"{workers} workers do not go with {self.devices} devices")
         return jax.shard_map(
             fn,
-            mesh=self._mesh,
+            mesh=self.mesh,
             in_specs=(PartitionSpec(), PartitionSpec(AXIS)),
             out_specs=PartitionSpec(),
             # what a gather gives counts as varying, though every device has the same
@@ -149,7 +166,27 @@ class MeshPlacement(Placement):
 
     def jit(self, fn: Callable[..., Any], *, donate_argnums: tuple[int, ...] = ()) -> Any:
         """See `Placement`."""
-        return jax.jit(fn, donate_argnums=donate_argnums, out_shardings=self._replicated)
+
+        def laid(*arguments):
+            return self.whole(fn(*arguments))
+
+        return jax.jit(laid, donate_argnums=donate_argnums)
+
+    def _shardings(self, tree: Any) -> Any:
+        """Where the leaves of a state lie."""
+
+        def node(x):
+            if not isinstance(x, Spreads):
+                return self._replicated
+            whole = jax.tree.map(lambda _: self._replicated, x)
+            spread = {name: getattr(x, name) for name in x.spread_fields}
+            return whole._replace(**jax.tree.map(self._evenly, spread))
+
+        return jax.tree.map(node, tree, is_leaf=lambda x: isinstance(x, Spreads))
+
+    def _evenly(self, x: Any) -> NamedSharding:
+        even = x.ndim and len(x) % self.devices == 0
+        return self._shared_out if even else self._replicated
 
 
 def _global(host: np.ndarray, sharding: NamedSharding) -> jax.Array:

@@ -208,6 +208,15 @@ def shared(tree: Any) -> Any:
     return jax.tree.map(leaf, tree)
 
 
+def whole(array: jax.Array) -> np.ndarray:
+    """In one piece what is shared out over the devices; all processes must call it."""
+    if jax.process_count() == 1:
+        return np.asarray(array)
+    from jax.experimental import multihost_utils
+
+    return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+
+
 def _broadcast(raw: np.ndarray, size: int) -> np.ndarray:
     from jax.experimental import multihost_utils
 

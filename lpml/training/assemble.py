@@ -111,7 +111,10 @@ def assemble(config: Mapping[str, Any], *, shapes: bool = True) -> tuple[Program
         section="model",
         context={"dtype": dtype, "classes": dataset.classes},
     )
-    tx = transformation(config, dataset, model)
+    alone = transformation(config, dataset, model)
+    tx = alone
+    if place.mesh is not None:
+        tx = transformation(config, dataset, model, mesh=place.mesh)
     program, schedule = build(
         {"train": training},
         {"name": "train", **config["train"]},
@@ -119,6 +122,7 @@ def assemble(config: Mapping[str, Any], *, shapes: bool = True) -> tuple[Program
         context={
             "model": model,
             "tx": tx,
+            "alone": alone,
             "dataset": dataset,
             "seed": config["seed"],
             "place": place,
@@ -135,8 +139,17 @@ def transformation(
     dataset: data.Dataset,
     model: models.Supervised,
     settings: Mapping[str, Any] | None = None,
+    mesh: jax.sharding.Mesh | None = None,
 ) -> optax.GradientTransformation:
-    """What `config["optim"]` names; `settings` replace some of its numbers by traced ones."""
+    """What `config["optim"]` names.
+
+    Args:
+      config: with the sections `optim` and `data`.
+      dataset: the data.
+      model: the problem.
+      settings: replace some of its numbers by traced ones.
+      mesh: of the run, for those who share work out over its devices.
+    """
     return build(
         families()["optim"],
         {**config["optim"], **(settings or {})},
@@ -146,6 +159,7 @@ def transformation(
             "input_scale": dataset.input_scale,
             "input_bits": config["data"].get("input_bits"),
             "l2": model.l2,
+            "mesh": mesh,
         },
     )
 
@@ -239,6 +253,7 @@ def training(
     tx: optax.GradientTransformation,
     dataset: data.Dataset,
     *,
+    alone: optax.GradientTransformation,
     seed: int,
     place: Placement,
     steps: int,
@@ -257,6 +272,7 @@ def training(
       model: the problem.
       tx: the transformation.
       dataset: the data.
+      alone: see `Program`.
       seed: of the order of the samples.
       place: the devices.
       steps: length of the training.
@@ -297,6 +313,7 @@ def training(
         objective=objective,
         full_batch_size=full_batch_size,
         place=place,
+        alone=alone,
         workers=workers,
         start_from=start_from,
     )

@@ -47,7 +47,7 @@ def handed_out(program: Program, carry: Carry) -> Carry:
     """Process 0's carry, laid where the program wants it; every process must call it."""
     key = carry.state.key
     words = carry.replace(state=carry.state.replace(key=jax.random.key_data(key)))
-    placed = program.place.put(processes.shared(words))
+    placed = program.laid(processes.shared(words))
     key = jax.random.wrap_key_data(placed.state.key, impl=jax.random.key_impl(key))
     return placed.replace(state=placed.state.replace(key=key))
 

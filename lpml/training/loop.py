@@ -85,6 +85,9 @@ class Trainable(Protocol):
     def measure(self, carry: Carry) -> tuple[Carry, Any]:
         """The numbers of a line of the log."""
 
+    def gathered(self, carry: Carry) -> Carry:
+        """The carry as it is saved."""
+
 
 class Recorder(Protocol):
     """Where the loop writes; see `Outputs`, which is that of one run."""
@@ -206,7 +209,7 @@ def _fit(program, carry, schedule, outputs, start, should_stop):
             step += count
             outputs.reached(step)
             if step < event and agreed_stop(should_stop()):
-                outputs.save(step, beside.saved(carry), required=True)
+                outputs.save(step, program.gathered(beside.saved(carry)), required=True)
                 raise Stopped(step)
         last = step == schedule.steps
         if step % schedule.log_every == 0 or last:
@@ -214,7 +217,8 @@ def _fit(program, carry, schedule, outputs, start, should_stop):
         # after the log: a resumed run does not repeat it
         stop = not last and agreed_stop(should_stop())
         if step % schedule.checkpoint_every == 0 or last or stop:
-            outputs.save(step, beside.saved(carry), required=last or stop)
+            whole = program.gathered(beside.saved(carry))
+            outputs.save(step, whole, required=last or stop)
         if stop:
             raise Stopped(step)
 

@@ -134,6 +134,10 @@ class ManyPrograms:
         data = self.train if data is None else data
         return self._evaluate[with_gradient](self._settings, carry.state, data)
 
+    def gathered(self, carry: Carry) -> Carry:
+        """The carry as it is: there is one device."""
+        return carry
+
     def report(self, carry: Carry) -> Metrics:
         """What the transformations say of themselves; (P,) each."""
         return self._report(self._settings, carry.state)

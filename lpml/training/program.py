@@ -15,6 +15,7 @@ from lpml.data import Dataset, batch_indices
 from lpml.models import Supervised
 from lpml.optim import PeriodicTransformation, ReportingTransformation
 from lpml.parallel import Placement
+from lpml.training import portable
 from lpml.training.beside import beside
 from lpml.training.state import TrainState
 from lpml.training.step import (
@@ -153,7 +154,10 @@ class Program:
         every line of the log; `"batch"`: they are means over the steps since the last line
         (at step 0, of the first samples).
       full_batch_size: samples at a time in passes over the data.
-      place: the devices; every batch is split over them, the carry is whole on each.
+      place: the devices; every batch is split over them, the carry is whole on each but for
+        what its optimizer shares out.
+      alone: the same transformation as of one device, whose state is the form of a checkpoint;
+        None: as `tx`.
       workers: among whom a batch is shared out, each of whom has a gradient; None: nobody.
       start_from: folder of the run to take the first parameters from; see `starting`.
     """
@@ -168,11 +172,13 @@ class Program:
         objective: str,
         full_batch_size: int,
         place: Placement | None = None,
+        alone: optax.GradientTransformation | None = None,
         workers: Workers | None = None,
         start_from: str | None = None,
     ):
         self.start_from, self.workers = start_from, workers
         self.model, self.tx, self.batches = model, tx, batches
+        self.alone = tx if alone is None else alone
         self.dataset = dataset
         self.beside = beside(tx)
         self.objective = objective
@@ -224,15 +230,48 @@ class Program:
         return self._init(jax.random.key(seed), self.example_batch())
 
     def shapes(self) -> Carry:
-        """What a checkpoint holds, as shapes and dtypes; nothing is computed or moved."""
+        """What a checkpoint holds, as shapes and dtypes; nothing is computed or moved.
+
+        That is what `init` gives on one device.
+        """
+        if self.alone is self.tx:
+            return self.beside.shapes(self._shapes(self._init))
+        alone = self._shapes(self.pure(self.alone).init)
+        # the structure is that of this program's carry, of which `tx` is a part
+        own = alone.replace(state=alone.state.replace(tx=self._laid_shapes.state.tx))
+        return self.beside.shapes(own)
+
+    def gathered(self, carry: Carry) -> Carry:
+        """The carry in the form of a checkpoint; of several processes, all must call it."""
+        if self.alone is self.tx:
+            return carry
+        return portable.gathered(carry, self.shapes())
+
+    def laid(self, carry: Carry) -> Carry:
+        """The carry of a checkpoint's form in numpy arrays, laid where this program wants it.
+
+        Its key is given in words.
+        """
+        like = self._laid_shapes
+        opt_state = portable.padded(carry.state.opt_state, like.state.opt_state)
+        carry = carry.replace(state=carry.state.replace(opt_state=opt_state))
+        if carry.beside is not None:
+            beside = portable.padded(carry.beside, self.beside.shapes(like).beside)
+            carry = carry.replace(beside=beside)
+        return self.place.put(carry)
+
+    @functools.cached_property
+    def _laid_shapes(self) -> Carry:
+        return self._shapes(self._init)
+
+    def _shapes(self, init: Callable[..., Carry]) -> Carry:
         size = self.batches.batch_size
         batch = {
             k: jax.ShapeDtypeStruct((size, *v.shape[1:]), v.dtype)
             for k, v in self.dataset.train.items()
         }
         batch["index"] = jax.ShapeDtypeStruct((size,), jnp.int32)
-        carry = jax.eval_shape(self._init, jax.eval_shape(jax.random.key, 0), batch)
-        return self.beside.shapes(carry)
+        return jax.eval_shape(init, jax.eval_shape(jax.random.key, 0), batch)
 
     def example_batch(self) -> dict[str, jax.Array]:
         """The first samples of the training set, as a batch of the run's size."""

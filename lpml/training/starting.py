@@ -2,6 +2,8 @@
 
 import os
 
+import optax
+
 from lpml.build import ConfigError
 from lpml.training.checkpoint import CheckpointMismatch, Checkpoints
 from lpml.training.program import Carry
@@ -20,14 +22,15 @@ def folder_of(start_from: str, beside: str | os.PathLike[str]) -> str:
     return os.path.join(os.path.dirname(os.path.abspath(beside)), start_from)
 
 
-def started_from(folder: str, carry: Carry) -> Carry:
+def started_from(folder: str, carry: Carry, tx: optax.GradientTransformation) -> Carry:
     """The carry of a fresh run, with parameters and batch statistics of another run's end.
 
     Everything else is fresh: the optimizer's state is that of a first step from there.
 
     Args:
       folder: the other run's.
-      carry: fresh; its optimizer's state is made anew from the parameters.
+      carry: fresh.
+      tx: makes the optimizer's state anew from the parameters, as one device has it.
 
     Raises:
       ConfigError: the folder holds no finished run.
@@ -59,6 +62,6 @@ def started_from(folder: str, carry: Carry) -> Carry:
         )
     end = found[1].state
     fresh = TrainState.create(
-        params=end.params, tx=end.tx, key=carry.state.key, model_state=end.model_state
+        params=end.params, tx=tx, key=carry.state.key, model_state=end.model_state
     )
-    return carry.replace(state=fresh)
+    return carry.replace(state=fresh.replace(tx=end.tx))

@@ -81,7 +81,8 @@ class Training:
                 processes.told([False, saved])
                 return self.program.init(self.seed)
             source = folder_of(self.program.start_from, recording.folder)
-            carry = started_from(source, self.program.init(self.seed))
+            fresh = self.program.init(self.seed)
+            carry = started_from(source, fresh, self.program.alone)
         processes.told([True, saved])
         return handed_out(self.program, carry)
 

@@ -36,6 +36,11 @@ class InFlight(NamedTuple):
     asked: Stacks  # [K] bool
     streaks: Stacks  # [K] int32, refreshes in a row that failed
 
+    @property
+    def spread_fields(self) -> tuple[str, ...]:
+        """What is shared out over the devices of a mesh, along K; see `ShampooState`."""
+        return ("matrices", "ok", "asked", "streaks")
+
 
 @dataclasses.dataclass
 class Pending:
@@ -175,7 +180,8 @@ class RootRefresher:
     def _begin(self, step, opt_state):
         snapshot = self._copy(opt_state)
         for leaf in jax.tree.leaves(snapshot):
-            leaf.copy_to_host_async()
+            for shard in leaf.addressable_shards:
+                shard.data.copy_to_host_async()
         self._layouts = {name: layout_of(stack) for name, stack in snapshot.stacks.items()}
         if self._workers is None:
             work = self._host.work

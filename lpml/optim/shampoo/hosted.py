@@ -39,9 +39,10 @@ def snapshot(opt_state: optax.OptState) -> Snapshot:
 
 
 def solved(damping: Damping, method: str, name: str, stack: np.ndarray) -> Solved:
-    """A^(-1/p) of the matrices of a stack [K, b, b]."""
+    """A^(-1/p) of the matrices of a stack [K, b, b]; none of zeros, whatever the damping."""
     report = host_roots(stack, exponent_of(name), method=method, damping=damping)
-    return Solved(report.root, report.ok, (stack != 0).any((1, 2)))
+    asked = (stack != 0).any((1, 2))
+    return Solved(report.root, report.ok & asked, asked)
 
 
 def put(
@@ -53,13 +54,17 @@ def put(
 
 
 def report(opt_state: optax.OptState) -> dict[str, jax.Array]:
-    """Numbers for the log: how old the roots are, how many blocks have one, what failed."""
+    """Numbers for the log: how old the roots are, what share of the matrices has one, failures.
+
+    The share is of those that a gradient ever reached.
+    """
     state = find_state(opt_state)
     if not state.stats:
         return {}
-    have = jnp.concatenate([n > 0 for n in state.refresh_ok.values()])
+    have = jnp.stack([(n > 0).sum() for n in state.refresh_ok.values()]).sum()
+    reached = jnp.stack([(a != 0).any((1, 2)).sum() for a in state.stats.values()]).sum()
     return {
         "roots_age": jnp.where(state.roots_from < 0, state.step, state.step - state.roots_from),
-        "roots_share": have.mean(),
+        "roots_share": have / jnp.maximum(reached, 1),
         "roots_refused": jnp.stack([n.sum() for n in state.refresh_failed.values()]).sum(),
     }

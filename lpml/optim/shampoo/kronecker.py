@@ -4,26 +4,37 @@ import jax
 import jax.numpy as jnp
 
 from lpml.optim.shampoo.blocks import Plan
+from lpml.optim.shampoo.owners import Owners, own_part, padded
 from lpml.optim.shampoo.tiles import Tiles
 
 # One array [K, b, b] (or [K]) for each stack of a plan, by its name.
 Stacks = dict[str, jax.Array]
 
 LETTERS = "abcdefghijklmnopqrs"
+ALONE = Owners()
 
 
-def statistics(plan: Plan, tiles: Tiles) -> Stacks:
+def statistics(plan: Plan, tiles: Tiles, owners: Owners = ALONE) -> Stacks:
     """G contracted with itself over all axes but one, for each axis that has a matrix.
 
-    For a matrix G: G G^T of its rows' axis and G^T G of its columns'.
+    For a matrix G: G G^T of its rows' axis and G^T G of its columns'. Every owner computes
+    those of its rows; a stack of fewer rows than it has places ends with zeros.
     """
-    parts: dict[str, list[jax.Array]] = {name: [] for name in plan.stacks}
-    for group, tile in zip(plan.groups, tiles, strict=True):
-        for axis, name, _ in group.rows:
-            letters, other = _letters(tile, axis)
-            equation = f"t{letters},t{other}->t{letters[axis]}z"
-            parts[name].append(_einsum(equation, tile, tile))
-    return {name: jnp.concatenate(found) for name, found in parts.items()}
+    places = {name: owners.rows(s.number) // owners.number for name, s in plan.stacks.items()}
+
+    def own(owner, tiles):
+        parts: dict[str, list[jax.Array]] = {name: [] for name in plan.stacks}
+        for group, tile in zip(plan.groups, tiles, strict=True):
+            for axis, name, start in group.rows:
+                stop = start + group.number
+                mine = tile[own_part(owner, places[name], start, stop)]
+                letters, other = _letters(tile, axis)
+                equation = f"t{letters},t{other}->t{letters[axis]}z"
+                parts[name].append(_einsum(equation, mine, mine))
+        found = {name: jnp.concatenate(part) for name, part in parts.items()}
+        return {name: padded(stack, places[name]) for name, stack in found.items()}
+
+    return owners.of_each(own, tiles)
 
 
 def accumulated(old: Stacks, new: Stacks, beta2: float | jax.Array) -> Stacks:

@@ -46,6 +46,7 @@ def shampoo(
     warmup_steps: int = 0,
     decay: Decay = "none",
     decay_steps: int | None = None,
+    mesh: jax.sharding.Mesh | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Shampoo with blocks, grafting, momentum and decoupled weight decay.
 
@@ -82,6 +83,8 @@ def shampoo(
       nesterov: one step ahead of the momentum.
       weight_decay: lambda >= 0; it does not pass the momentum, and is scaled by alpha once.
       warmup_steps, decay, decay_steps: of the rate, see `scheduled`.
+      mesh: over whose devices matrices, roots and the work for them are shared out; that of
+        the framework's `mesh` section by default.
 
     Raises:
       ValueError: a number out of its range, or a word that is none of these.
@@ -105,7 +108,12 @@ def shampoo(
     work.check(refresh_every)
     chain = optax.chain(
         scale_by_shampoo(
-            blocking, refreshing, beta2=beta2, grafting=grafting, graft_eps=graft_eps
+            blocking,
+            refreshing,
+            beta2=beta2,
+            grafting=grafting,
+            graft_eps=graft_eps,
+            mesh=mesh,
         ),
         filtered(b1, averaged=averaged, nesterov=nesterov),
         optax.add_decayed_weights(weight_decay),

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from lpml.optim.roots import Damping, RootReport, eigh_roots, newton_roots
-from lpml.optim.shampoo.blocks import exponent_of
+from lpml.optim.shampoo.blocks import Plan, exponent_of
 from lpml.optim.shampoo.condition import Clock, only_when
+from lpml.optim.shampoo.owners import Owners
 from lpml.optim.shampoo.state import ShampooState, swapped
 
 Solver = Callable[..., RootReport]
@@ -70,25 +71,30 @@ class Refreshing:
         return Clock(self.every, self.start_at).due(step)
 
 
-def refreshed(state: ShampooState, refreshing: Refreshing) -> ShampooState:
-    """The state with the roots of its own statistics if that is due at step + 1."""
+def refreshed(
+    state: ShampooState, refreshing: Refreshing, plan: Plan, owners: Owners
+) -> ShampooState:
+    """The state with the roots of its own statistics if that is due at step + 1.
+
+    Every owner solves for its own; rows of a stack beyond the plan's are never accepted.
+    """
     if refreshing.by == "host" or not state.stats:
         return state
     solver, kind = SOLVERS[refreshing.method], refreshing.damping.kind
 
-    def renew(state, epsilon):
+    def solve(stats, epsilon):
         damping = Damping(kind, epsilon)
         found = {
             name: solver(stack, exponent_of(name), damping=damping)
-            for name, stack in state.stats.items()
+            for name, stack in stats.items()
         }
-        renewed = swapped(
-            state,
-            {name: report.root for name, report in found.items()},
-            {name: report.ok for name, report in found.items()},
-            roots_from=state.step + 1,
-        )
-        return _changing(renewed)
+        roots = {name: report.root for name, report in found.items()}
+        return roots, {name: report.ok for name, report in found.items()}
+
+    def renew(state, epsilon):
+        roots, ok = owners.on_each(solve, state.stats, epsilon)
+        ok = {name: _real(flags, plan.stacks[name].number) for name, flags in ok.items()}
+        return _changing(swapped(state, roots, ok, roots_from=state.step + 1))
 
     due = refreshing.due(state.step + 1)
     epsilon = jnp.asarray(refreshing.damping.epsilon, jnp.result_type(float))
@@ -96,6 +102,11 @@ def refreshed(state: ShampooState, refreshing: Refreshing) -> ShampooState:
         due, renew, lambda state, _: _changing(state), state._replace(graft=()), epsilon
     )
     return renewed._replace(stats=state.stats, graft=state.graft)
+
+
+def _real(ok: jax.Array, number: int) -> jax.Array:
+    """Without the roots that an absolute damping finds for rows of zeros beyond `number`."""
+    return ok if len(ok) == number else ok & (jnp.arange(len(ok)) < number)
 
 
 def _changing(state: ShampooState) -> ShampooState:

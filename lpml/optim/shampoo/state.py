@@ -1,6 +1,7 @@
 """What Shampoo remembers, and the one way by which roots get into it."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import optax
 from lpml.optim.roots import accepted
 from lpml.optim.shampoo.blocks import Plan
 from lpml.optim.shampoo.kronecker import Stacks
+from lpml.optim.shampoo.owners import Owners, padded
 
 
 class ShampooState(NamedTuple):
@@ -16,6 +18,9 @@ class ShampooState(NamedTuple):
 
     Stacks are dicts by `stack_name`, which says the size b and the exponent p. Roots may be put
     in from outside, between two steps, by `swapped`: shapes and dtypes stay.
+
+    On a mesh stacks are shared out along K, which then is a multiple of the devices: further
+    rows are zeros everywhere and stay so. `spread_fields` says so to whoever places states.
     """
 
     step: jax.Array  # () int32, steps taken
@@ -26,27 +31,47 @@ class ShampooState(NamedTuple):
     refresh_failed: Stacks  # [K] int32, how often it was not, matrices of zeros apart
     graft: optax.OptState  # of the diagonal method, shaped like the parameters
 
+    @property
+    def spread_fields(self) -> tuple[str, ...]:
+        """The fields that may be shared out over devices along K."""
+        return ("stats", "roots", "refresh_ok", "refresh_failed")
 
-def first_state(plan: Plan, graft: optax.OptState, dtype: jax.typing.DTypeLike) -> ShampooState:
+    def placed(self, place: Callable[[Any], Any]) -> "ShampooState":
+        """With every stack where `place` lays it."""
+        stacks = {name: getattr(self, name) for name in self.spread_fields}
+        return self._replace(**place(stacks))
+
+
+def first_state(
+    plan: Plan, graft: optax.OptState, dtype: jax.typing.DTypeLike, owners: Owners
+) -> ShampooState:
     """The state before the first step."""
 
     def counters():
-        return {name: jnp.zeros(s.number, jnp.int32) for name, s in plan.stacks.items()}
+        return {
+            name: jnp.zeros(owners.rows(s.number), jnp.int32) for name, s in plan.stacks.items()
+        }
 
     def matrices(value):
+        def stack(s):
+            real = jnp.tile(value * jnp.eye(s.size, dtype=dtype), (s.number, 1, 1))
+            return padded(real, owners.rows(s.number))
+
+        return {name: stack(s) for name, s in plan.stacks.items()}
+
+    def stacks():
         return {
-            name: jnp.tile(value * jnp.eye(s.size, dtype=dtype), (s.number, 1, 1))
-            for name, s in plan.stacks.items()
+            "stats": matrices(0),
+            "roots": matrices(1),
+            "refresh_ok": counters(),
+            "refresh_failed": counters(),
         }
 
     return ShampooState(
         step=jnp.zeros((), jnp.int32),
-        stats=matrices(0),
-        roots=matrices(1),
         roots_from=jnp.full((), -1, jnp.int32),
-        refresh_ok=counters(),
-        refresh_failed=counters(),
         graft=graft,
+        **owners.made(stacks),
     )
 
 

@@ -7,6 +7,7 @@ import optax
 from lpml.optim.shampoo.blocks import Blocking, Plan, plan_blocks
 from lpml.optim.shampoo.grafting import grafted, grafting_method, kept_finite
 from lpml.optim.shampoo.kronecker import accumulated, direction, statistics, with_roots
+from lpml.optim.shampoo.owners import owners_of
 from lpml.optim.shampoo.refresh import Refreshing, refreshed
 from lpml.optim.shampoo.state import first_state
 from lpml.optim.shampoo.tiles import gather, scatter, widened
@@ -19,6 +20,7 @@ def scale_by_shampoo(
     beta2: float | jax.Array = 0.99,
     grafting: str = "rmsprop",
     graft_eps: float | jax.Array = 1e-8,
+    mesh: jax.sharding.Mesh | None = None,
 ) -> optax.GradientTransformation:
     r"""Multiplies every block of a gradient by an inverse root along each of its axes.
 
@@ -40,6 +42,8 @@ def scale_by_shampoo(
       beta2: decay of statistics, in (0, 1]; 1 sums them. Also of the squares of grafting.
       grafting: "none", "sgd", "adagrad", "rmsprop" or "adam" (by its second moment only).
       graft_eps: of the diagonal method, > 0.
+      mesh: over all devices of which matrices, roots and the work for them are shared out;
+        parameters and gradients must lie on it too. None: all of them wherever these lie.
 
     Returns:
       A transformation with a `ShampooState`. Gradients that are not finite show in the update
@@ -57,11 +61,13 @@ def scale_by_shampoo(
     if isinstance(graft_eps, (int, float)) and not graft_eps > 0:
         raise ValueError(f"graft_eps = {graft_eps} must be positive")
     method = grafting_method(grafting, beta2, graft_eps)
+    owners = owners_of(mesh)
 
     def init(params):
         leaves = jax.tree.leaves(params)
         dtype = jnp.result_type(jnp.float32, *leaves)
-        return first_state(_plan(leaves, blocking), method.init(widened(params)), dtype)
+        plan = _plan(leaves, blocking)
+        return first_state(plan, method.init(widened(params)), dtype, owners)
 
     def preconditioned(leaves, diagonal, state):
         """What becomes of the diagonal method's updates, and the state after it."""
@@ -69,11 +75,13 @@ def scale_by_shampoo(
         if not plan.groups:
             return diagonal, state
         tiles = gather(plan, leaves, jnp.result_type(*state.stats.values()))
-        stats = accumulated(state.stats, statistics(plan, tiles), beta2)
-        state = refreshed(state._replace(stats=stats), refreshing)
+        stats = accumulated(state.stats, statistics(plan, tiles, owners), beta2)
+        state = refreshed(state._replace(stats=stats), refreshing, plan, owners)
         nowhere = [jnp.zeros(leaf.shape, bool) for leaf in leaves]
-        by_roots = scatter(plan, direction(plan, tiles, state.roots), diagonal)
-        has_root = scatter(plan, with_roots(plan, state.refresh_ok), nowhere)
+        state = state.placed(owners.spread)
+        roots, ok = owners.gathered((state.roots, state.refresh_ok))
+        by_roots = scatter(plan, direction(plan, tiles, roots), diagonal)
+        has_root = scatter(plan, with_roots(plan, ok), nowhere)
         result = [
             grafted(p, u, has, rescale=grafting != "none") if i in plan.blocked else u
             for i, (p, u, has) in enumerate(zip(by_roots, diagonal, has_root, strict=True))
