@@ -8,6 +8,7 @@ from lpml.optim.roots import Damping
 from lpml.optim.shampoo.blocks import Blocking
 from lpml.optim.shampoo.filtered import filtered
 from lpml.optim.shampoo.refresh import Refreshing
+from lpml.optim.shampoo.storage import Named, Storage
 from lpml.optim.shampoo.transformation import scale_by_shampoo
 
 
@@ -32,6 +33,10 @@ def shampoo(
     averaged: bool = True,
     nesterov: bool = False,
     weight_decay: float | jax.Array = 0.0,
+    statistics_format: Named = None,
+    roots_format: Named = None,
+    state_form: str = "factor",
+    state_rounding: str = "stochastic",
 ) -> optax.GradientTransformationExtraArgs:
     r"""Shampoo with blocks, grafting, momentum and decoupled weight decay.
 
@@ -61,6 +66,10 @@ def shampoo(
       averaged: False is the heavy ball, m <- b1 m + u.
       nesterov: one step ahead of the momentum.
       weight_decay: lambda >= 0; it does not pass the momentum, and is scaled by alpha once.
+      statistics_format, roots_format: what the state holds either kind of matrices in: a name
+        of `lpml.formats.by_name`, a format, or None for floats.
+      state_form, state_rounding: how, see `Storage`; "stochastic" needs the extra argument
+        `key` in update if there is a `statistics_format`.
 
     Raises:
       ValueError: a number out of its range, or a word that is none of these.
@@ -78,7 +87,12 @@ def shampoo(
     refreshing = Refreshing(refresh_every, start_at, root, Damping(damping, epsilon), refresh)
     chain = optax.chain(
         scale_by_shampoo(
-            blocking, refreshing, beta2=beta2, grafting=grafting, graft_eps=graft_eps
+            blocking,
+            refreshing,
+            beta2=beta2,
+            grafting=grafting,
+            graft_eps=graft_eps,
+            storage=Storage(statistics_format, roots_format, state_form, state_rounding),
         ),
         filtered(b1, averaged=averaged, nesterov=nesterov),
         optax.add_decayed_weights(weight_decay),

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from lpml.optim.roots import Damping, RootReport, eigh_roots, newton_roots
 from lpml.optim.shampoo.blocks import exponent_of
-from lpml.optim.shampoo.state import ShampooState, swapped
+from lpml.optim.shampoo.state import ShampooState, statistics_of, swapped
 
 Solver = Callable[..., RootReport]
 SOLVERS: dict[str, Solver] = {"newton": newton_roots, "eigh": eigh_roots}
@@ -68,7 +68,7 @@ def refreshed(state: ShampooState, refreshing: Refreshing) -> ShampooState:
         damping = Damping(kind, epsilon)
         found = {
             name: solver(stack, exponent_of(name), damping=damping)
-            for name, stack in state.stats.items()
+            for name, stack in statistics_of(state).items()
         }
         renewed = swapped(
             state,

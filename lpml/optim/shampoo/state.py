@@ -1,4 +1,4 @@
-"""What Shampoo remembers, and the one way by which roots get into it."""
+"""What Shampoo remembers, the one way by which roots get into it, and what is read of it."""
 
 from typing import NamedTuple
 
@@ -6,28 +6,36 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lpml.optim.roots import accepted
 from lpml.optim.shampoo.blocks import Plan
+from lpml.optim.shampoo.coded import Coded
 from lpml.optim.shampoo.kronecker import Stacks
+from lpml.optim.shampoo.storage import Held, Storage, chosen, in_manner_of, plain
 
 
 class ShampooState(NamedTuple):
     """State of `scale_by_shampoo`.
 
     Stacks are dicts by `stack_name`, which says the size b and the exponent p. Roots may be put
-    in from outside, between two steps, by `swapped`: shapes and dtypes stay.
+    in from outside, between two steps, by `swapped`: shapes and dtypes stay. Either kind of
+    matrices may be codes of a few bits (see `Storage`), so read `statistics_of(state)` and
+    `roots_of(state)`.
     """
 
     step: jax.Array  # () int32, steps taken
-    stats: Stacks  # [K, b, b], at least float32: sums or means of G G^T, from zeros
-    roots: Stacks  # [K, b, b], A^(-1/p) of some earlier statistics; identities at first
+    stats: Held  # [K, b, b], at least float32: sums or means of G G^T, from zeros
+    roots: Held  # [K, b, b], A^(-1/p) of some earlier statistics; identities at first
     roots_from: jax.Array  # () int32, steps behind the statistics of the roots; -1: none yet
     refresh_ok: Stacks  # [K] int32, how often a root was accepted; 0: the block has none
     refresh_failed: Stacks  # [K] int32, how often it was not, matrices of zeros apart
     graft: optax.OptState  # of the diagonal method, shaped like the parameters
 
 
-def first_state(plan: Plan, graft: optax.OptState, dtype: jax.typing.DTypeLike) -> ShampooState:
+def first_state(
+    plan: Plan,
+    graft: optax.OptState,
+    dtype: jax.typing.DTypeLike,
+    storage: Storage = Storage(),  # noqa: B008 (frozen)
+) -> ShampooState:
     """The state before the first step."""
 
     def counters():
@@ -41,8 +49,8 @@ def first_state(plan: Plan, graft: optax.OptState, dtype: jax.typing.DTypeLike) 
 
     return ShampooState(
         step=jnp.zeros((), jnp.int32),
-        stats=matrices(0),
-        roots=matrices(1),
+        stats=storage.first(storage.statistics, matrices(0)),
+        roots=storage.first(storage.roots, matrices(1)),
         roots_from=jnp.full((), -1, jnp.int32),
         refresh_ok=counters(),
         refresh_failed=counters(),
@@ -57,21 +65,39 @@ def swapped(
 
     Args:
       state: of `scale_by_shampoo`.
-      roots: [K, b, b] of every stack.
+      roots: [K, b, b] of every stack, in floats; the state may hold them in fewer bits.
       ok: [K] bool of every stack, as in `RootReport`.
       roots_from: `step` of the state whose statistics these are the roots of.
     """
 
     def failed(name, before):
-        asked = (state.stats[name] != 0).any((1, 2))  # zeros have no root and need none
+        stack = state.stats[name]  # zeros have no root and need none
+        asked = (
+            (stack.diagonal != 0).any(1)
+            if isinstance(stack, Coded)
+            else ((stack != 0).any((1, 2)))
+        )
         return before + (asked & ~ok[name])
 
+    def renewed(name, old):
+        return chosen(ok[name], in_manner_of(old, roots[name]), old)
+
     return state._replace(
-        roots={name: accepted(old, roots[name], ok[name]) for name, old in state.roots.items()},
+        roots={name: renewed(name, old) for name, old in state.roots.items()},
         roots_from=jnp.asarray(roots_from, jnp.int32),
         refresh_ok={name: n + ok[name] for name, n in state.refresh_ok.items()},
         refresh_failed={name: failed(name, n) for name, n in state.refresh_failed.items()},
     )
+
+
+def statistics_of(state: ShampooState) -> Stacks:
+    """The statistics in floats, [K, b, b]: what roots are to be made of."""
+    return plain(state.stats)
+
+
+def roots_of(state: ShampooState) -> Stacks:
+    """The roots in floats, [K, b, b]: what gradients are multiplied by."""
+    return plain(state.roots)
 
 
 def find_state(opt_state: optax.OptState) -> ShampooState:
