@@ -64,17 +64,17 @@ class Storage:
 
         A matrix that would not be finite stays as it was, bit for bit.
         """
-        if self.statistics is None:
-            return accumulated(held, new, beta2)
-        keys = dict.fromkeys(held)
-        if self.rounding == "stochastic":
-            # folded, lest another draws from the same one
-            key = jax.random.fold_in(require_key(key, "a state in few bits"), 2)
-            keys = dict(zip(held, jax.random.split(key, len(held)), strict=True))
-        result = {}
-        for name, old in held.items():
+        result: Held = {}
+        for number, (name, old) in enumerate(held.items()):
+            if not isinstance(old, Coded):
+                result |= accumulated({name: old}, {name: new[name]}, beta2)
+                continue
+            words = None
+            if self.rounding == "stochastic":
+                # folded, lest another draws from the same one
+                own = jax.random.fold_in(require_key(key, "a state in few bits"), 2 + number)
+                words = words_for(old, own)
             total, finite = joined(decoded(old), new[name], beta2)
-            words = None if keys[name] is None else words_for(old, keys[name])
             fresh = encoded(total, old.coding, words=words)
             result[name] = chosen(finite[:, 0, 0], fresh, old)
         return result
