@@ -98,7 +98,7 @@ def in_manner_of(old: jax.Array | Coded, new: jax.Array) -> jax.Array | Coded:
 def chosen(ok: jax.Array, new: jax.Array | Coded, old: jax.Array | Coded) -> jax.Array | Coded:
     """New matrices where `ok` [K], else the old ones bit for bit, both held alike."""
     return jax.tree.map(
-        lambda a, b: jnp.where(ok.reshape(-1, *[1] * (b.ndim - 1)), a, b), new, old
+        lambda a, b: jnp.where(jnp.expand_dims(ok, range(1, b.ndim)), a, b), new, old
     )
 
 
