@@ -168,13 +168,13 @@ def draw(found: Found) -> dict[str, Figure]:
             values = found.of(Case(name, FACTOR, rounding, CONDITION), "statistics_error")
             label = name if not place else None
             _bar(by_rounding, place + 0.1 * n, values.values(), STYLES[name], label)
-    for recipe, label in RECIPES.items():
+    for recipe, words in RECIPES.items():
         curves = np.stack(list(found.losses[recipe].values()))
         style = {"color": "black"} if recipe == FULL else dict(STYLES[recipe.format or ""])
         style.pop("marker", None)
         line = "--" if recipe.form == ENTRIES else "-"
         mean = np.exp(np.log(curves).mean(0))
-        training.plot(np.arange(len(mean)), mean, linestyle=line, label=label, **style)
+        training.plot(np.arange(len(mean)), mean, linestyle=line, label=words, **style)
     for axes in (by_bytes, by_condition, by_rounding, training):
         axes.set_yscale("log")
         axes.legend(fontsize="small")
