@@ -4,7 +4,7 @@ Papers: Wang et al., 4-bit Shampoo for Memory-Efficient Network Training, arXiv 
 Li et al., Memory-Efficient 4-bit Preconditioned Stochastic Optimization, arXiv 2412.10663.
 Shows: method `error`: statistics, roots and direction of a state in few bits beside float32,
 of gradients whose covariance turns half-way; nothing is trained. Method `training`: a ReLU
-network on digits by Shampoo.
+network on digits by Shampoo. Method `float`: the same with a float32 state.
 
     python launch.py --config=configs/shampoo_state.py
     python launch.py --config=configs/shampoo_state.py --config.measurement.form=entries
@@ -13,7 +13,7 @@ network on digits by Shampoo.
     python launch.py --experiment=shampoo_state                  (the figure and the claims)
 
 Takes 5 s on two CPU cores, `training` 10 s. Variants: a size (tiny, default, paper) and a
-method: error, training.
+method: error, training, float.
 """
 
 from ml_collections import ConfigDict
@@ -26,12 +26,12 @@ SIZES = {"tiny": 8, "default": 32, "paper": 128}
 
 def get_config(variant=""):
     """See the module's docstring."""
-    size, method = parse(variant, methods=("error", "training"))
+    size, method = parse(variant, methods=("error", "training", "float"))
     config = ConfigDict()
     config.seed = 1
     config.precision = "float32"
-    if method == "training":
-        return _training(config, size)
+    if method != "error":
+        return _training(config, size, method)
     config.measurement = dict(
         name="shampoo_state_error",
         size=SIZES[size],
@@ -51,7 +51,7 @@ def get_config(variant=""):
     return config
 
 
-def _training(config, size):
+def _training(config, size, method):
     samples, epochs = {"tiny": (128, 3), "default": (1024, 15), "paper": (1024, 60)}[size]
     batch_size = 32
     epoch = samples // batch_size
@@ -69,6 +69,8 @@ def _training(config, size):
         state_form="factor",
         state_rounding="stochastic",
     )
+    if method == "float":
+        config.optim.statistics_format = config.optim.roots_format = placeholder(str)
     config.train = dict(
         steps=epochs * epoch,
         batch_size=batch_size,

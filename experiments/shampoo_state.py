@@ -115,6 +115,7 @@ def runs(size: str) -> list[Point]:
         for c in cases()
         for seed in SEEDS
     ]
+    points += [Point(f"float-seed{s}", f"{CONFIG}:float,{size}", {"seed": s}) for s in SEEDS]
     return points + [
         Point(
             f"training-{recipe.format}-{recipe.form}-seed{seed}",
@@ -127,6 +128,7 @@ def runs(size: str) -> list[Point]:
             },
         )
         for recipe in RECIPES
+        if recipe != FULL
         for seed in SEEDS
     ]
 
@@ -166,8 +168,8 @@ def draw(found: Found) -> dict[str, Figure]:
     for n, name in enumerate(ROUNDED):
         for place, rounding in enumerate((NEAREST, STOCHASTIC)):
             values = found.of(Case(name, FACTOR, rounding, CONDITION), "statistics_error")
-            label = name if not place else None
-            _bar(by_rounding, place + 0.1 * n, values.values(), STYLES[name], label)
+            once = name if not place else None
+            _bar(by_rounding, place + 0.1 * n, values.values(), STYLES[name], once)
     for recipe, words in RECIPES.items():
         curves = np.stack(list(found.losses[recipe].values()))
         style = {"color": "black"} if recipe == FULL else dict(STYLES[recipe.format or ""])
