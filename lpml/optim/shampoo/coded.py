@@ -105,7 +105,7 @@ def decoded(coded: Coded) -> jax.Array:
         factor /= jnp.sqrt(multiply("kij,kij->ki", factor, factor))[:, :, None]
         unit = multiply("kij,ktj->kit", factor, factor)
     scale = jnp.sqrt(diagonal)
-    matrices = unit * scale[:, :, None] * scale[:, None, :]
+    matrices = unit * (scale[:, :, None] * scale[:, None, :])  # in this order symmetric
     return jnp.where(jnp.eye(b, dtype=bool), diagonal[:, :, None], matrices)
 
 
