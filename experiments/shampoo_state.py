@@ -205,7 +205,8 @@ def draw(found: Found) -> dict[str, Figure]:
 def _bar(axes, place, values, style, label):
     """Mean and range."""
     mean, values = _mean(values), list(values)
-    reach = ([mean - min(values)], [max(values) - mean])
+    # a mean of equal numbers may be beside them, by a rounding
+    reach = ([max(mean - min(values), 0)], [max(max(values) - mean, 0)])
     axes.errorbar([place], [mean], reach, linestyle="none", capsize=3, label=label, **style)
 
 

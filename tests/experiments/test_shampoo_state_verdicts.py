@@ -7,7 +7,16 @@ import pytest
 
 from experiments import shampoo_state as experiment
 from experiments.shampoo_state import (
-    CONDITION, ENTRIES, FACTOR, FULL, NEAREST, RECIPES, SEEDS, STOCHASTIC, Case, Found,
+    CONDITION,
+    ENTRIES,
+    FACTOR,
+    FULL,
+    NEAREST,
+    RECIPES,
+    SEEDS,
+    STOCHASTIC,
+    Case,
+    Found,
 )  # fmt: skip
 
 ERRORS = {"int16": 0.001, "int8": 0.09, "vsq4": 0.2, "nvfp4": 0.2, "mxfp4": 0.2}
