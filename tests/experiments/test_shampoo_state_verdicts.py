@@ -17,7 +17,7 @@ from experiments.shampoo_state import (
     STOCHASTIC,
     Case,
     Found,
-)  # fmt: skip
+)
 
 ERRORS = {"int16": 0.001, "int8": 0.09, "vsq4": 0.2, "nvfp4": 0.2, "mxfp4": 0.2}
 
@@ -90,7 +90,8 @@ def test_training_that_loses_fails(recipe):
         found.losses[recipe][seed] *= 2
         found.accuracies[recipe][seed] -= 5
     failing = [c for c, word in verdicts(found).items() if word == "fails"]
-    assert len(failing) == 2 and all(RECIPES[recipe] in claim for claim in failing)
+    assert len(failing) == 2
+    assert all(RECIPES[recipe] in claim for claim in failing)
 
 
 def test_the_picture_is_drawn():

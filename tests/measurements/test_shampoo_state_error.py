@@ -1,4 +1,4 @@
-"""A state in few bits measured beside floats: nothing lost of nothing rounded, sizes, refusals."""
+"""A state in few bits measured beside floats: what is lost, of what size; refusals."""
 
 import math
 
