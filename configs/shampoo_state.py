@@ -12,8 +12,9 @@ network on digits by Shampoo. Method `float`: the same with a float32 state.
     python launch.py --config=configs/shampoo_state.py --sweep   (formats and forms)
     python launch.py --experiment=shampoo_state                  (the figure and the claims)
 
-Takes 5 s on two CPU cores, `training` 10 s. Variants: a size (tiny, default, paper) and a
-method: error, training, float.
+Expected: a cosine of 0.996 with float32's direction in int8, with 3 bytes per parameter for
+16; of 0.98 in vsq4. Takes 8 s on two CPU cores, `training` 15 s. Variants: a size (tiny,
+default, paper) and a method: error, training, float.
 """
 
 from ml_collections import ConfigDict

@@ -193,9 +193,11 @@ def draw(found: Found) -> dict[str, Figure]:
         title="by what is coded: factors or entries",
     )  # fmt: skip
     by_rounding.set(
-        ylabel="relative error of the statistics", title="by rounding, 300 steps after a turn"
+        ylabel="relative error of the statistics",
+        title="by rounding, after the turn",
     )
     by_rounding.set_xticks([0.05, 1.05], [NEAREST, STOCHASTIC])
+    by_rounding.set_xlim(-0.5, 1.6)
     by_rounding.grid(True, axis="y", color="0.88")
     training.set(xlabel="epoch", ylabel="training loss", title="a network on digits")
     figure.suptitle(f"Shampoo's statistics and roots in few bits, {len(SEEDS)} seeds")
@@ -295,8 +297,8 @@ def _trained(found):
         full, own = found.accuracies[FULL], found.accuracies[recipe]
         return {s: full[s] - own[s] for s in own}
 
-    def decades(recipe):
-        full, own = found.losses[FULL], found.losses[recipe]
+    def decades(recipe, than=FULL):
+        full, own = found.losses[than], found.losses[recipe]
         return {s: float(np.log10(own[s][-1] / full[s][-1])) for s in own}
 
     few = [recipe for recipe in RECIPES if recipe != FULL and recipe.form == FACTOR]
@@ -314,5 +316,10 @@ def _trained(found):
                 decades(recipe), below=0.1, unit=" decades",
             )
             for recipe in few
+        ),
+        judge_mean(
+            "in vsq4 factors train faster than entries: loss at least 0.1 decades lower",
+            decades(Recipe("vsq4", ENTRIES), Recipe("vsq4", FACTOR)), above=0.1,
+            unit=" decades",
         ),
     ]  # fmt: skip

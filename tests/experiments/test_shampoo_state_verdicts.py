@@ -17,6 +17,7 @@ from experiments.shampoo_state import (
     STOCHASTIC,
     Case,
     Found,
+    Recipe,
 )
 
 ERRORS = {"int16": 0.001, "int8": 0.09, "vsq4": 0.2, "nvfp4": 0.2, "mxfp4": 0.2}
@@ -35,7 +36,10 @@ def line(case):
 
 def as_expected():
     errors = {case: {s: line(case) for s in SEEDS} for case in experiment.cases()}
-    losses = {r: {s: np.array([2.0, 0.04 + s / 1e4]) for s in SEEDS} for r in RECIPES}
+    losses = {
+        r: {s: np.array([2.0, (0.2 if r.form == ENTRIES else 0.04) + s / 1e4]) for s in SEEDS}
+        for r in RECIPES
+    }
     return Found(errors, losses, {r: {s: 98.0 + s / 10 for s in SEEDS} for r in RECIPES})
 
 
@@ -92,6 +96,15 @@ def test_training_that_loses_fails(recipe):
     failing = [c for c, word in verdicts(found).items() if word == "fails"]
     assert len(failing) == 2
     assert all(RECIPES[recipe] in claim for claim in failing)
+
+
+def test_entries_that_train_as_fast_fail():
+    found = as_expected()
+    entries, factor = (Recipe("vsq4", form) for form in (ENTRIES, FACTOR))
+    found.losses[entries].update(found.losses[factor])
+    failing = [c for c, word in verdicts(found).items() if word == "fails"]
+    assert len(failing) == 1
+    assert failing[0].startswith("in vsq4 factors train faster")
 
 
 def test_the_picture_is_drawn():
