@@ -1,6 +1,6 @@
 """Shampoo with its statistics and roots in few bits: errors of the direction, and training.
 
-Papers: Wang et al., 4-bit Shampoo for Memory-Efficient Network Training, arXiv 2405.18144;
+Paper: Wang et al., 4-bit Shampoo for Memory-Efficient Network Training, arXiv 2405.18144;
 Li et al., Memory-Efficient 4-bit Preconditioned Stochastic Optimization, arXiv 2412.10663.
 Shows: method `error`: statistics, roots and direction of a state in few bits beside float32,
 of gradients whose covariance turns half-way; nothing is trained. Method `training`: a ReLU
