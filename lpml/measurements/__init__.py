@@ -15,6 +15,7 @@ from lpml.measurements.product_sqnr import product_sqnr
 from lpml.measurements.quantized_training import quantized_training
 from lpml.measurements.root_accuracy import root_accuracy
 from lpml.measurements.scale_exponents import scale_exponents
+from lpml.measurements.shampoo_state_error import shampoo_state_error
 from lpml.measurements.sqnr import sqnr, vsq_sqnr
 from lpml.measurements.staircase_error import staircase_curve, staircase_error
 
@@ -31,6 +32,7 @@ __all__ = [
     "quantized_training",
     "root_accuracy",
     "scale_exponents",
+    "shampoo_state_error",
     "sqnr",
     "staircase_curve",
     "staircase_error",

@@ -2,14 +2,16 @@
 
 Roots are renewed in the program, or on the host by `lpml.optim.RootRefresher`, which takes a
 snapshot of the statistics, solves for `exponent_of(name)` of each stack, and puts the roots
-into the state with `swapped`; `hosted` says so to it.
+into the state with `swapped`; `hosted` says so to it. Whoever reads matrices does so by
+`statistics_of(state)` and `roots_of(state)`: the state may hold them in few bits.
 """
 
 from lpml.optim.shampoo.blocks import Blocking, exponent_of, plan_blocks
 from lpml.optim.shampoo.filtered import FilteredState, filtered
 from lpml.optim.shampoo.optimizer import shampoo
 from lpml.optim.shampoo.refresh import Refreshing
-from lpml.optim.shampoo.state import ShampooState, find_state, swapped
+from lpml.optim.shampoo.state import ShampooState, find_state, roots_of, statistics_of, swapped
+from lpml.optim.shampoo.storage import Storage
 from lpml.optim.shampoo.transformation import scale_by_shampoo
 
 __all__ = [
@@ -17,11 +19,14 @@ __all__ = [
     "FilteredState",
     "Refreshing",
     "ShampooState",
+    "Storage",
     "exponent_of",
     "filtered",
     "find_state",
     "plan_blocks",
+    "roots_of",
     "scale_by_shampoo",
     "shampoo",
+    "statistics_of",
     "swapped",
 ]

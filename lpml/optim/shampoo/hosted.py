@@ -13,7 +13,8 @@ from lpml.optim.roots import Damping, host_roots
 from lpml.optim.shampoo.blocks import exponent_of
 from lpml.optim.shampoo.kronecker import Stacks
 from lpml.optim.shampoo.refresh import Refreshing
-from lpml.optim.shampoo.state import find_state, swapped, with_state
+from lpml.optim.shampoo.state import find_state, statistics_of, swapped, with_state
+from lpml.optim.shampoo.storage import reached
 
 
 def host_side(refreshing: Refreshing, work: HostWork) -> HostSide:
@@ -35,7 +36,7 @@ def snapshot(opt_state: optax.OptState) -> Snapshot:
     counters = zip(state.refresh_ok.values(), state.refresh_failed.values(), strict=True)
     most = [(ok + failed).max(initial=0) for ok, failed in counters]
     nothing = jnp.zeros((), jnp.int32)
-    return Snapshot(state.stats, state.step, jnp.stack([nothing, *most]).max())
+    return Snapshot(statistics_of(state), state.step, jnp.stack([nothing, *most]).max())
 
 
 def solved(damping: Damping, method: str, name: str, stack: np.ndarray) -> Solved:
@@ -62,9 +63,9 @@ def report(opt_state: optax.OptState) -> dict[str, jax.Array]:
     if not state.stats:
         return {}
     have = jnp.stack([(n > 0).sum() for n in state.refresh_ok.values()]).sum()
-    reached = jnp.stack([(a != 0).any((1, 2)).sum() for a in state.stats.values()]).sum()
+    some = jnp.stack([reached(stack).sum() for stack in state.stats.values()]).sum()
     return {
         "roots_age": jnp.where(state.roots_from < 0, state.step, state.step - state.roots_from),
-        "roots_share": have / jnp.maximum(reached, 1),
+        "roots_share": have / jnp.maximum(some, 1),
         "roots_refused": jnp.stack([n.sum() for n in state.refresh_failed.values()]).sum(),
     }

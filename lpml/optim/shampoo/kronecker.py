@@ -44,11 +44,18 @@ def accumulated(old: Stacks, new: Stacks, beta2: float | jax.Array) -> Stacks:
     """
 
     def one(a, b):
-        total = (beta2 * a + weight_of_new(beta2) * b).astype(a.dtype)
-        finite = jnp.isfinite(total).all((1, 2), keepdims=True)
+        total, finite = joined(a, b, beta2)
         return jnp.where(finite, total, a)
 
     return {name: one(old[name], new[name]) for name in old}
+
+
+def joined(
+    old: jax.Array, new: jax.Array, beta2: float | jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Sum or mean of both [K, b, b], and which are finite [K, 1, 1]."""
+    total = (beta2 * old + weight_of_new(beta2) * new).astype(old.dtype)
+    return total, jnp.isfinite(total).all((1, 2), keepdims=True)
 
 
 def weight_of_new(beta2: float | jax.Array) -> jax.Array:

@@ -11,6 +11,7 @@ from lpml.optim.shampoo.blocks import Blocking
 from lpml.optim.shampoo.filtered import filtered
 from lpml.optim.shampoo.hosted import host_side, report
 from lpml.optim.shampoo.refresh import Refreshing
+from lpml.optim.shampoo.storage import Named, Storage
 from lpml.optim.shampoo.transformation import scale_by_shampoo
 
 
@@ -47,6 +48,10 @@ def shampoo(
     decay: Decay = "none",
     decay_steps: int | None = None,
     mesh: jax.sharding.Mesh | None = None,
+    statistics_format: Named = None,
+    roots_format: Named = None,
+    state_form: str = "factor",
+    state_rounding: str = "stochastic",
 ) -> optax.GradientTransformationExtraArgs:
     r"""Shampoo with blocks, grafting, momentum and decoupled weight decay.
 
@@ -85,6 +90,10 @@ def shampoo(
       warmup_steps, decay, decay_steps: of the rate, see `scheduled`.
       mesh: over whose devices matrices, roots and the work for them are shared out; that of
         the framework's `mesh` section by default.
+      statistics_format, roots_format: what the state holds either kind of matrices in: a name
+        of `lpml.formats.by_name`, a format, or None for floats.
+      state_form, state_rounding: how, see `Storage`; "stochastic" needs the extra argument
+        `key` in update if there is a `statistics_format`.
 
     Raises:
       ValueError: a number out of its range, or a word that is none of these.
@@ -114,6 +123,7 @@ def shampoo(
             grafting=grafting,
             graft_eps=graft_eps,
             mesh=mesh,
+            storage=Storage(statistics_format, roots_format, state_form, state_rounding),
         ),
         filtered(b1, averaged=averaged, nesterov=nesterov),
         optax.add_decayed_weights(weight_decay),

@@ -11,6 +11,7 @@ from lpml.optim.shampoo.blocks import Plan, exponent_of
 from lpml.optim.shampoo.condition import Clock, only_when
 from lpml.optim.shampoo.owners import Owners
 from lpml.optim.shampoo.state import ShampooState, swapped
+from lpml.optim.shampoo.storage import plain
 
 Solver = Callable[..., RootReport]
 SOLVERS: dict[str, Solver] = {"newton": newton_roots, "eigh": eigh_roots}
@@ -86,7 +87,7 @@ def refreshed(
         damping = Damping(kind, epsilon)
         found = {
             name: solver(stack, exponent_of(name), damping=damping)
-            for name, stack in stats.items()
+            for name, stack in plain(stats).items()
         }
         roots = {name: report.root for name, report in found.items()}
         return roots, {name: report.ok for name, report in found.items()}

@@ -6,10 +6,11 @@ import optax
 
 from lpml.optim.shampoo.blocks import Blocking, Plan, plan_blocks
 from lpml.optim.shampoo.grafting import grafted, grafting_method, kept_finite
-from lpml.optim.shampoo.kronecker import accumulated, direction, statistics, with_roots
+from lpml.optim.shampoo.kronecker import direction, statistics, with_roots
 from lpml.optim.shampoo.owners import owners_of
 from lpml.optim.shampoo.refresh import Refreshing, refreshed
 from lpml.optim.shampoo.state import first_state
+from lpml.optim.shampoo.storage import Storage, diagonal_of, plain
 from lpml.optim.shampoo.tiles import gather, scatter, widened
 
 
@@ -20,8 +21,9 @@ def scale_by_shampoo(
     beta2: float | jax.Array = 0.99,
     grafting: str = "rmsprop",
     graft_eps: float | jax.Array = 1e-8,
+    storage: Storage = Storage(),  # noqa: B008 (frozen)
     mesh: jax.sharding.Mesh | None = None,
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     r"""Multiplies every block of a gradient by an inverse root along each of its axes.
 
     For a block of a matrix, with L and R sums (beta2 = 1) or means of its gradients' products,
@@ -42,6 +44,8 @@ def scale_by_shampoo(
       beta2: decay of statistics, in (0, 1]; 1 sums them. Also of the squares of grafting.
       grafting: "none", "sgd", "adagrad", "rmsprop" or "adam" (by its second moment only).
       graft_eps: of the diagonal method, > 0.
+      storage: what the state holds statistics and roots in; of few bits update may need the
+        extra argument `key`, a fresh one per step.
       mesh: over all devices of which matrices, roots and the work for them are shared out;
         parameters and gradients must lie on it too. None: all of them wherever these lie.
 
@@ -67,20 +71,20 @@ def scale_by_shampoo(
         leaves = jax.tree.leaves(params)
         dtype = jnp.result_type(jnp.float32, *leaves)
         plan = _plan(leaves, blocking)
-        return first_state(plan, method.init(widened(params)), dtype, owners)
+        return first_state(plan, method.init(widened(params)), dtype, owners, storage)
 
-    def preconditioned(leaves, diagonal, state):
+    def preconditioned(leaves, diagonal, state, key):
         """What becomes of the diagonal method's updates, and the state after it."""
         plan = _plan(leaves, blocking)
         if not plan.groups:
             return diagonal, state
-        tiles = gather(plan, leaves, jnp.result_type(*state.stats.values()))
-        stats = accumulated(state.stats, statistics(plan, tiles, owners), beta2)
+        tiles = gather(plan, leaves, jnp.result_type(*map(diagonal_of, state.stats.values())))
+        stats = storage.advanced(state.stats, statistics(plan, tiles, owners), beta2, key)
         state = refreshed(state._replace(stats=stats), refreshing, plan, owners)
         nowhere = [jnp.zeros(leaf.shape, bool) for leaf in leaves]
         state = state.placed(owners.spread)
         roots, ok = owners.gathered((state.roots, state.refresh_ok))
-        by_roots = scatter(plan, direction(plan, tiles, roots), diagonal)
+        by_roots = scatter(plan, direction(plan, tiles, plain(roots)), diagonal)
         has_root = scatter(plan, with_roots(plan, ok), nowhere)
         result = [
             grafted(p, u, has, rescale=grafting != "none") if i in plan.blocked else u
@@ -88,18 +92,19 @@ def scale_by_shampoo(
         ]
         return result, state
 
-    def update(updates, state, params=None):
+    def update(updates, state, params=None, *, key=None, **extra):
+        del extra
         wide = widened(updates)
         diagonal, graft = method.update(wide, state.graft, params)
         state = state._replace(graft=kept_finite(graft, state.graft))
         leaves, tree = jax.tree.flatten(wide)
-        result, state = preconditioned(leaves, jax.tree.leaves(diagonal), state)
+        result, state = preconditioned(leaves, jax.tree.leaves(diagonal), state, key)
         narrow = jax.tree.map(
             lambda new, old: new.astype(jnp.result_type(old)), tree.unflatten(result), updates
         )
         return narrow, state._replace(step=state.step + 1)
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def _plan(leaves: list[jax.Array], blocking: Blocking) -> Plan:
