@@ -1,7 +1,9 @@
 """Who imports whom, and what a file may be: read from the syntax trees."""
 
 import ast
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -193,3 +195,10 @@ def test_no_file_names_a_machine():
             continue
         found += [f"{path.relative_to(ROOT)}: {mark}" for mark in marks if mark in text]
     assert not found
+
+
+def test_imports_compute_nothing():
+    # the number of devices and of processes is settled before jax starts
+    code = "import lpml.commands, lpml.optim, lpml.models, lpml.measurements, lpml.training.run"
+    environment = {**os.environ, "JAX_PLATFORMS": "there is none"}
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)

@@ -1,6 +1,7 @@
 """What every optimizer that a config can name promises; they come from the export list."""
 
 import functools
+import inspect
 from typing import Any, NamedTuple
 
 import jax
@@ -74,13 +75,14 @@ ROSENBROCK: dict[str, dict[str, Any]] = {
 LINEAR_ONLY = {"lm_halp": "takes linear models only: its step needs inputs and outputs"}
 # Integer words and blocks have sizes known to the compiler, a momentum may have one form or the
 # other, and optax compares factors of schedules.
+HOST = {"first_delay", "timeout", "max_failures"}
 STATIC = {
     "lm_halp": {"bits", "input_bits", "l2"},
     "muon": {"nesterov", "iterations"},
     "momentum": {"factor", "warmup_rate"},
     "loss_aware": {"factor", "iterations", "weighted"},
     "soap": {"block_size", "max_dim", "merge", "carried", "start_at"},
-    "shampoo": {"block_size", "max_dim", "merge", "averaged", "nesterov"},
+    "shampoo": {"block_size", "max_dim", "merge", "averaged", "nesterov"} | HOST,
 }
 SCHEDULE = {"warmup_steps", "decay_steps"}
 KEEPS_OUT_NAN = {"loss_aware": "leaves out such a step and counts it"}
@@ -303,7 +305,8 @@ def test_works_in_a_chain_and_refreshes_by_itself_there(name):
 
 @every_optimizer
 def test_the_learning_rate_can_be_injected(name):
-    fixed = set(ARGUMENTS[name]) - {"learning_rate"} | STATIC.get(name, set()) | SCHEDULE
+    fixed = set(ARGUMENTS[name]) - {"learning_rate"} | STATIC.get(name, set())
+    fixed |= SCHEDULE & set(inspect.signature(OPTIMIZERS[name]).parameters)
     tx = optax.inject_hyperparams(OPTIMIZERS[name], static_args=fixed)(**ARGUMENTS[name])
     problem = least_squares()
     params, state = train(tx, problem, 3 * EPOCH)

@@ -4,6 +4,7 @@ Run as a process of its own, because the number of devices is settled before jax
 `python shared_out.py FILE FOLDER`.
 """
 
+import dataclasses
 import importlib
 import json
 import os
@@ -18,7 +19,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 os.chdir(Path(__file__).parent.parent.parent)
 sys.path.insert(0, os.getcwd())
-from lpml.optim import shampoo  # noqa: E402 the path comes first
+from lpml.optim import RootRefresher, shampoo  # noqa: E402 the path comes first
 from lpml.optim.shampoo import find_state  # noqa: E402
 from lpml.training.assemble import assemble  # noqa: E402
 from lpml.training.checkpoint import Checkpoints  # noqa: E402
@@ -141,6 +142,52 @@ def compared(root, dtype):
         )
 
 
+def hosted(mesh):
+    """The same loop with roots from the host: parameters, state, programs, rows solved for."""
+    params, gradient = problem("float64")
+    host = dict(refresh="host", refresh_every=3, delay=2, host_workers=1)
+    tx = shampoo(0.05, block_size=8, mesh=mesh, **host)
+    solve, solved = tx.host.solve, []
+
+    def watched(name, stack):
+        solved.append(len(stack))
+        return solve(name, stack)
+
+    tx.host = dataclasses.replace(tx.host, solve=watched)
+    if mesh is not None:
+        params = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
+    state = jax.jit(tx.init)(params)
+
+    def step(params, state):
+        updates, state = tx.update(gradient(params), state, params)
+        return optax.apply_updates(params, updates), state
+
+    step = jax.jit(step, donate_argnums=(0, 1))
+    with RootRefresher(tx) as refresher:
+        for number in range(1, STEPS + 1):
+            params, state = step(params, state)
+            state = refresher.after_step(number, state)
+            if number == 7:  # as a checkpoint between a snapshot and its roots has it
+                refresher.load(jax.device_get(refresher.in_flight(state)))
+    return params, state, step._cache_size(), solved, tx.report(state)
+
+
+def hosted_on_both():
+    """One device and four, roots from the host."""
+    with jax.enable_x64(True):
+        mesh = jax.make_mesh((4,), ("any",), axis_types=(AxisType.Auto,))
+        one, four = hosted(None), hosted(mesh)
+        return dict(
+            distance=max(distance(a, b) for a, b in zip(one[:2], four[:2], strict=True)),
+            roots_from=int(find_state(four[1]).roots_from),
+            programs=[one[2], four[2]],
+            solved=[one[3], four[3]],
+            share=[float(one[4]["roots_share"]), float(four[4]["roots_share"])],
+            laid=laid(find_state(four[1])),
+            numbers={name: len(stack) for name, stack in find_state(one[1]).stats.items()},
+        )
+
+
 def config(devices):
     """The framework's: digits, by a small network."""
     return dict(
@@ -210,6 +257,7 @@ def main(file, folder):
     said = {
         "float32": compared("newton", "float32"),
         "float64": compared("eigh", "float64"),
+        "hosted": hosted_on_both(),
         "framework": framework(folder),
     }
     Path(file).write_text(json.dumps(said))

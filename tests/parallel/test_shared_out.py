@@ -29,6 +29,7 @@ def get_config(variant=""):
     config.data = dict(name="digits", train_samples=200)
     config.model = dict(name="mlp", hidden=(12,), activation="tanh")
     config.optim = dict(name="shampoo", learning_rate=0.01, block_size=16, refresh_every=4)
+    config.optim.update(REFRESH)
     config.train = dict(steps=24, batch_size=16, log_every=4, checkpoint_every=12)
     return config
 """
@@ -98,6 +99,19 @@ def test_one_program_takes_all_steps(said, dtype):
     assert said[dtype]["one"]["programs"] == said[dtype]["four"]["programs"] == 1
 
 
+def test_the_host_solves_for_the_rows_of_every_device(said):
+    facts = said["hosted"]
+    assert facts["distance"] <= 1e-12
+    assert facts["roots_from"] == 6
+    assert facts["programs"] == [1, 1]
+    # stacks of 6, 2 and 8 matrices, after steps 3, 6 and 9; on four devices in quarters, of
+    # which some are nothing but filling
+    assert sorted(facts["solved"][0]) == sorted([6, 2, 8] * 3)
+    assert sorted(facts["solved"][1]) == sorted([2, 1, 2] * 4 * 3)
+    assert facts["share"] == [1, 1]
+    assert_shared_out(facts["laid"], facts["numbers"])
+
+
 def test_the_mesh_of_a_config_is_enough(said):
     facts = said["framework"]
     assert_shared_out(facts["laid"], facts["numbers"])
@@ -150,9 +164,10 @@ def test_a_mesh_whose_axes_are_explicit_is_refused():
 
 
 @pytest.mark.slow
-def test_two_processes_train_and_resume_as_one_device_does(tmp_path):
+@pytest.mark.parametrize("refresh", [{}, dict(refresh="host", delay=3)], ids=["", "host"])
+def test_two_processes_train_and_resume_as_one_device_does(refresh, tmp_path):
     config = tmp_path / "digits_by_shampoo.py"
-    config.write_text(DIGITS)
+    config.write_text(DIGITS.replace("REFRESH", repr(refresh)))
     given = (f"--config={config}",)
     wanted, folder = tmp_path / "wanted", tmp_path / "run"
     assert run(*given, f"--workdir={wanted}").returncode == 0

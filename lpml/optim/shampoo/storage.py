@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from lpml.formats import Format, Scaled
 from lpml.optim.periodic import require_key
-from lpml.optim.shampoo.coded import Coded, Coding, decoded, encoded, words_for
+from lpml.optim.shampoo.coded import FORMS, Coded, Coding, decoded, encoded, words_for
 from lpml.optim.shampoo.kronecker import Stacks, accumulated, joined
 
 # As `Stacks`, but what the state holds of each: floats [K, b, b], or codes of them.
@@ -46,7 +46,9 @@ class Storage:
                 f"rounding {self.rounding!r} of a state does not exist; choose "
                 f"{', '.join(ROUNDINGS)}"
             )
-        for fmt in (self.statistics, self.roots, "float32"):  # the last for `form` alone
+        if self.form not in FORMS:
+            raise ValueError(f"form {self.form!r} does not exist; choose {', '.join(FORMS)}")
+        for fmt in (self.statistics, self.roots):
             if fmt is not None:
                 Coding.named(fmt, self.form)
 
