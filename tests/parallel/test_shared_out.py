@@ -104,10 +104,10 @@ def test_the_host_solves_for_the_rows_of_every_device(said):
     assert facts["distance"] <= 1e-12
     assert facts["roots_from"] == 6
     assert facts["programs"] == [1, 1]
-    # stacks of 6, 2 and 8 matrices, after steps 3, 6 and 9; on four devices in quarters, of
-    # which some are nothing but filling
-    assert sorted(facts["solved"][0]) == sorted([6, 2, 8] * 3)
-    assert sorted(facts["solved"][1]) == sorted([2, 1, 2] * 4 * 3)
+    # stacks of 6, 2 and 8 matrices, after steps 3 and 6 (nobody waited for those of step 9);
+    # on four devices in quarters, of which some are nothing but filling
+    assert sorted(facts["solved"][0][:6]) == sorted([6, 2, 8] * 2)
+    assert sorted(facts["solved"][1][:24]) == sorted([2, 1, 2] * 4 * 2)
     assert facts["share"] == [1, 1]
     assert_shared_out(facts["laid"], facts["numbers"])
 
