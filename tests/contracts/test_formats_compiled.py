@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_formats_contract import CASES, every_format, spread
+from number_formats import CASES
+from test_formats_contract import every_format, spread
 
 from lpml import formats
 
