@@ -17,6 +17,7 @@ from lpml.build import ConfigError, build, choices, fits, suggestion
 from lpml.parallel import Placement, placement
 from lpml.training.loop import Schedule
 from lpml.training.program import Batches, Program
+from lpml.training.scoring import Translations
 from lpml.training.workers import Workers, workers
 
 SECTIONS = ("seed", "precision", "data", "model", "optim", "train")
@@ -249,6 +250,7 @@ def training(
     objective: str = "full",
     full_batch_size: int = 1024,
     start_from: str | None = None,
+    bleu: int | None = None,
     workers: Workers | None = None,
 ) -> tuple[Program, Schedule]:
     """The section `train` of a config.
@@ -269,6 +271,8 @@ def training(
       start_from: folder of a finished run whose parameters and batch statistics this one
         starts with, e.g. the float network that is to be quantised; a bare name is a run
         beside this one. With it `steps` may be 0: the network is evaluated and that is all.
+      bleu: test sentences that are translated greedily at every line of the log for the
+        metric `test_bleu` (percent); None: no such metric.
       workers: who exchange gradients.
     """
     if steps == 0 and start_from is None:
@@ -299,6 +303,7 @@ def training(
         place=place,
         workers=workers,
         start_from=start_from,
+        translations=None if bleu is None else Translations(model, dataset, bleu),
     )
     schedule = Schedule(steps, log_every, checkpoint_every, program.refresh_every)
     return program, schedule

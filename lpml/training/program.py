@@ -15,6 +15,7 @@ from lpml.data import Dataset, batch_indices
 from lpml.models import Supervised
 from lpml.optim import PeriodicTransformation, ProjectedTransformation
 from lpml.parallel import Placement
+from lpml.training.scoring import Translations
 from lpml.training.state import TrainState
 from lpml.training.step import (
     Metrics,
@@ -85,6 +86,7 @@ class Functions(NamedTuple):
     evaluate: Callable[[TrainState, dict[str, jax.Array]], Metrics]
     evaluate_with_gradient: Callable[[TrainState, dict[str, jax.Array]], Metrics]
     report: Callable[[TrainState], Metrics]
+    tell: Callable[[TrainState, dict[str, jax.Array]], jax.Array] | None  # (state, test set)
 
 
 def functions(
@@ -95,6 +97,7 @@ def functions(
     full_batch_size: int,
     place: Placement | None = None,
     workers: Workers | None = None,
+    translations: Translations | None = None,
 ) -> Functions:
     """What `Program` compiles; arguments as there. `tx` may hold traced settings."""
     place = place or Placement()
@@ -136,6 +139,7 @@ def functions(
         evaluate=make_evaluate(model, with_gradient=False, **passes),
         evaluate_with_gradient=make_evaluate(model, with_gradient=True, **passes),
         report=report,
+        tell=None if translations is None else translations.tell,
     )
 
 
@@ -154,6 +158,7 @@ class Program:
       place: the devices; every batch is split over them, the carry is whole on each.
       workers: among whom a batch is shared out, each of whom has a gradient; None: nobody.
       start_from: folder of the run to take the first parameters from; see `starting`.
+      translations: whose BLEU is `test_bleu` at every line of the log; None: nobody's.
     """
 
     def __init__(
@@ -168,8 +173,10 @@ class Program:
         place: Placement | None = None,
         workers: Workers | None = None,
         start_from: str | None = None,
+        translations: Translations | None = None,
     ):
         self.start_from, self.workers = start_from, workers
+        self.translations = translations
         self.model, self.tx, self.batches = model, tx, batches
         self.dataset = dataset
         self.objective = objective
@@ -184,6 +191,7 @@ class Program:
         self._evaluate_with_gradient = place.jit(pure.evaluate_with_gradient)
         self._reset = place.jit(lambda sums: jax.tree.map(jnp.zeros_like, sums))
         self._report = pure.report
+        self._tell = place.jit(pure.tell) if pure.tell else None
 
     def pure(self, tx: optax.GradientTransformation) -> Functions:
         """The functions of this training, not compiled, with `tx` for its transformation."""
@@ -194,6 +202,7 @@ class Program:
             full_batch_size=self.full_batch_size,
             place=self.place,
             workers=self.workers,
+            translations=self.translations,
         )
 
     @functools.cached_property
@@ -267,6 +276,13 @@ class Program:
         """What the transformation says of itself."""
         return self._report(carry.state)
 
+    def scores(self, carry: Carry) -> dict[str, Any]:
+        """What is counted outside of the program: BLEU, where translations are wanted."""
+        if self._tell is None or self.translations is None:
+            return {}
+        told = self._tell(carry.state, self.test)
+        return {"test_bleu": self.translations.bleu(told)}
+
 
 class Measured(Protocol):
     """What `line_of` asks of a program, of one training or of many side by side."""
@@ -283,6 +299,8 @@ class Measured(Protocol):
     ) -> Metrics: ...
 
     def report(self, carry: Carry) -> Metrics: ...  # noqa: D102
+
+    def scores(self, carry: Carry) -> dict[str, Any]: ...  # noqa: D102
 
 
 def line_of(program: Measured, carry: Carry, steps: int) -> dict[str, Any]:
@@ -302,6 +320,7 @@ def line_of(program: Measured, carry: Carry, steps: int) -> dict[str, Any]:
     if program.test is not None:
         test = program.evaluate(carry, with_gradient=False, data=program.test)
         numbers |= {f"test_{k}": v for k, v in test.items()}
+    numbers |= program.scores(carry)
     return numbers | means | (dict(program.report(carry)) if steps else {})
 
 
