@@ -25,6 +25,7 @@ from ml_collections.config_dict import placeholder
 
 from configs.variants import parse
 
+RATES = {"shampoo": 3e-3, "adam": 3e-3, "adagrad": 3e-2, "momentum": 0.1, "muon": 3e-3}
 METHODS = ("shampoo", "adam", "adagrad", "momentum", "muon")
 
 
@@ -33,7 +34,7 @@ def get_config(variant=""):
     size, method = parse(variant, methods=METHODS)
     steps, batch_size, log_every = {
         "tiny": (60, 16, 20),
-        "default": (500, 64, 20),
+        "default": (500, 32, 25),
         "paper": (20000, 256, 250),
     }[size]
 
@@ -64,9 +65,9 @@ def _data(size):
         dict(
             name="synthetic_translation",
             samples=256 if size == "tiny" else 16384,
-            test_samples=32 if size == "tiny" else 512,
-            length=5 if size == "tiny" else 12,
-            classes=12 if size == "tiny" else 64,
+            test_samples=32 if size == "tiny" else 256,
+            length=5 if size == "tiny" else 10,
+            classes=12 if size == "tiny" else 48,
             seed=0,
         )
     )
@@ -93,6 +94,26 @@ def _model(size):
 
 
 def _optim(method, size):
-    rate = {"shampoo": 3e-3, "adam": 3e-3}.get(method, 1e-2)
-    optim = ConfigDict(dict(name=method, learning_rate=rate))
+    optim = ConfigDict(dict(name=method, learning_rate=RATES[method]))
+    if method == "shampoo":
+        optim.update(
+            block_size=128,
+            beta2=0.99,
+            epsilon=1e-5,
+            root="eigh",
+            refresh_every=20,
+            start_at=10,
+            grafting="rmsprop",
+            b1=0.9,
+        )
+    elif method == "adam":
+        optim.update(b1=0.9, b2=0.99)
+    elif method == "adagrad":
+        optim.update(initial=0.0)
+    elif method == "momentum":
+        optim.update(momentum=0.9, warmup="linear")
+    elif method == "muon":
+        optim.update(beta=0.95, rms=0.2)
+    optim.warmup_steps = {"tiny": 5, "default": 50, "paper": 1000}[size]
+    optim.decay = "sqrt"
     return optim
