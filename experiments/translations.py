@@ -25,7 +25,7 @@ class Method(NamedTuple):
     slug: str
     label: str
     color: str
-    line: str
+    line: str | tuple[int, tuple[int, ...]]
     marker: str
 
 
@@ -33,7 +33,7 @@ SHAMPOO = Method("shampoo", "Shampoo", "#D55E00", "-", "o")
 ADAM = Method("adam", "Adam", "#0072B2", "--", "^")
 ADAGRAD = Method("adagrad", "AdaGrad", "#E69F00", "-.", "s")
 MOMENTUM = Method("momentum", "momentum SGD", "#000000", ":", "D")
-MUON = Method("muon", "Muon", "#009E73", (0, (5, 1, 1, 1, 1, 1)), "v")
+MUON = Method("muon", "Muon", "#009E73", (0, (3, 1, 1, 1)), "v")
 METHODS = (SHAMPOO, ADAM, ADAGRAD, MOMENTUM, MUON)
 
 
@@ -131,9 +131,9 @@ def points(plan: Plan) -> list[Point]:
             f"{CONFIG}:{method.slug},{plan.size}",
             {**plan.settings, "optim.learning_rate": rate, "seed": seed},
         )
+        for seed in plan.seeds
         for method in METHODS
         for rate in plan.rates[method.slug]
-        for seed in plan.seeds
     ]
     timed = [
         # another number of steps, so that it shares its program, and its seconds, with nobody
