@@ -53,6 +53,7 @@ def get_config(variant=""):
         log_every=log_every,
         checkpoint_every=steps,
         objective="batch",
+        buckets=(16, 24, 32) if size == "paper" else (),  # of pieces
         bleu={"tiny": 16, "default": 128, "paper": 1000}[size],
         start_from=placeholder(str),
     )

@@ -16,7 +16,7 @@ def translation_dataset(corpus: Corpus, subwords: Subwords, *, length: int) -> D
 
     Data lie on the device with one shape, so all are padded to the longest sentence that is
     kept, of training and test set; how much of that is padding is what `length` decides.
-    There are no length buckets.
+    `train.buckets` leaves most of it out of the steps.
 
     Args:
       corpus: the sentences.
@@ -71,6 +71,12 @@ def pieces(
         x[n, 1, 1 : len(translated) + 1] = translated
         y[n, : len(translated) + 1] = [*translated, END]
     return {"x": x, "y": y}
+
+
+def lengths(data: dict[str, np.ndarray]) -> np.ndarray:
+    """Places that each pair of `pieces` needs: of its longer side with END or BEGIN, (N,)."""
+    used = (data["x"] != PADDING).any(axis=1) | (data["y"] >= 0)
+    return used.shape[1] - np.argmax(used[:, ::-1], axis=1)
 
 
 def source_pieces(lines: Sequence[str], subwords: Subwords, *, length: int) -> np.ndarray:

@@ -5,7 +5,7 @@ import inspect
 import json
 import math
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,6 +15,7 @@ from flax.errors import FlaxError
 from lpml import data, measurements, models, optim
 from lpml.build import ConfigError, build, choices, fits, suggestion
 from lpml.parallel import Placement, placement
+from lpml.training.buckets import buckets_of
 from lpml.training.loop import Schedule
 from lpml.training.program import Batches, Program
 from lpml.training.scoring import Translations
@@ -251,6 +252,7 @@ def training(
     full_batch_size: int = 1024,
     start_from: str | None = None,
     bleu: int | None = None,
+    buckets: Sequence[int] = (),
     workers: Workers | None = None,
 ) -> tuple[Program, Schedule]:
     """The section `train` of a config.
@@ -273,6 +275,8 @@ def training(
         beside this one. With it `steps` may be 0: the network is evaluated and that is all.
       bleu: test sentences that are translated greedily at every line of the log for the
         metric `test_bleu` (percent); None: no such metric.
+      buckets: lengths of sentences, growing: a batch then has samples of one bucket, and its
+        step is no longer than that. Only with `"shuffle"`; see `buckets`.
       workers: who exchange gradients.
     """
     if steps == 0 and start_from is None:
@@ -291,7 +295,15 @@ def training(
         )
     if full_batch_size < 1:
         raise ValueError(f"full_batch_size = {full_batch_size} must be at least 1")
-    batches = Batches(seed=seed, size=dataset.size, batch_size=batch_size, sampling=sampling)
+    if buckets and sampling != "shuffle":
+        raise ValueError(f"buckets need sampling 'shuffle', not {sampling!r}")
+    batches = Batches(
+        seed=seed,
+        size=dataset.size,
+        batch_size=batch_size,
+        sampling=sampling,
+        buckets=buckets_of(dataset, buckets) if buckets else None,
+    )
     batches.indices(0, 1)  # refuses an unknown sampling
     program = Program(
         model,

@@ -15,6 +15,7 @@ from lpml.data import Dataset, batch_indices
 from lpml.models import Supervised
 from lpml.optim import PeriodicTransformation, ProjectedTransformation
 from lpml.parallel import Placement
+from lpml.training.buckets import Buckets
 from lpml.training.scoring import Translations
 from lpml.training.state import TrainState
 from lpml.training.step import (
@@ -56,6 +57,7 @@ class Batches:
     size: int
     batch_size: int
     sampling: str
+    buckets: Buckets | None = None
 
     @property
     def rows(self) -> int:
@@ -64,7 +66,14 @@ class Batches:
 
     def indices(self, start: int, count: int) -> np.ndarray:
         """Sample indices of steps start .. start + count - 1, padded to (rows, batch) int32."""
-        drawn = batch_indices(
+        padded = np.zeros((self.rows, self.batch_size), np.int32)
+        padded[:count] = self._drawn(start, count)
+        return padded
+
+    def _drawn(self, start, count):
+        if self.buckets is not None:
+            return self.buckets.indices(self.seed, start, count, self.batch_size)
+        return batch_indices(
             self.seed,
             start,
             count,
@@ -72,9 +81,6 @@ class Batches:
             batch_size=self.batch_size,
             sampling=self.sampling,
         )
-        padded = np.zeros((self.rows, self.batch_size), np.int32)
-        padded[:count] = drawn
-        return padded
 
 
 class Functions(NamedTuple):
@@ -98,10 +104,13 @@ def functions(
     place: Placement | None = None,
     workers: Workers | None = None,
     translations: Translations | None = None,
+    buckets: Buckets | None = None,
 ) -> Functions:
     """What `Program` compiles; arguments as there. `tx` may hold traced settings."""
     place = place or Placement()
     gradient = whole_batch if workers is None else workers.gradient(place)
+    if buckets is not None:
+        gradient = buckets.gradient(gradient)
     made = make_step(model, with_grad_norm=objective == "batch", gradient=gradient)
     step = _placed(made, place)
 
@@ -203,6 +212,7 @@ class Program:
             place=self.place,
             workers=self.workers,
             translations=self.translations,
+            buckets=self.batches.buckets,
         )
 
     @functools.cached_property
