@@ -144,7 +144,7 @@ def points(plan: Plan) -> list[Point]:
                 **plan.settings,
                 "train.steps": plan.timed_steps,
                 "train.checkpoint_every": plan.timed_steps,
-                "train.bleu": None,
+                "train.bleu": 1,
                 "train.log_every": plan.timed_steps // 10,
             },
         )
