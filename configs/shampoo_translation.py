@@ -12,11 +12,13 @@ ones (`train.bleu` sentences). `steps_per_second` leaves out compilation and eva
     python launch.py --config=configs/shampoo_translation.py:paper --config.data.dir=DATA
     python launch.py --experiment=shampoo_translation                    (figure and claims)
 
-Expected: TODO.
-Takes TODO on two CPU cores. Variants: a size and a method (shampoo, adam, adagrad, momentum,
-muon). Sizes tiny and default learn a synthetic language, which needs no file: a word for each
-word, in the reverse order; paper is the base model on Multi30k, English to French. The
-network of size default learns Multi30k in minutes (and --experiment=shampoo_multi30k compares):
+Expected: after 300 steps (one seed) a validation loss of 0.12 and BLEU 93; with Adam at the
+same rate, its best of four a factor of 3 apart, 0.18 and 88.
+Takes 30 s of processor time on two CPU cores. Variants: a size and a method (shampoo, adam,
+adagrad, momentum, muon). Sizes tiny and default learn a synthetic language, which needs no
+file: a word for each word, in the reverse order; paper is the base model on Multi30k, English
+to French, in batches of similar length. The network of size default learns Multi30k in minutes
+(and --experiment=shampoo_multi30k compares):
 --config.data="{'name': 'multi30k', 'vocabulary': 4000, 'length': 24, 'dir': 'DATA'}", or
 'tatoeba'.
 """
@@ -26,7 +28,7 @@ from ml_collections.config_dict import placeholder
 
 from configs.variants import parse
 
-RATES = {"shampoo": 3e-3, "adam": 3e-3, "adagrad": 3e-2, "momentum": 0.1, "muon": 3e-3}
+RATES = {"shampoo": 3e-3, "adam": 3e-3, "adagrad": 3e-2, "momentum": 0.1, "muon": 1e-2}
 METHODS = ("shampoo", "adam", "adagrad", "momentum", "muon")
 
 
@@ -35,7 +37,7 @@ def get_config(variant=""):
     size, method = parse(variant, methods=METHODS)
     steps, batch_size, log_every = {
         "tiny": (30, 16, 10),
-        "default": (400, 32, 20),
+        "default": (300, 32, 20),
         "paper": (20000, 256, 250),
     }[size]
 
@@ -51,7 +53,7 @@ def get_config(variant=""):
         batch_size=batch_size,
         sampling="shuffle",
         log_every=log_every,
-        checkpoint_every=steps,
+        checkpoint_every=2500 if size == "paper" else steps,
         objective="batch",
         buckets=(16, 24, 32) if size == "paper" else (),  # of pieces
         bleu={"tiny": 16, "default": 128, "paper": 1000}[size],

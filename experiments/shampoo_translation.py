@@ -40,7 +40,7 @@ PLANS = {
             "muon": (1e-3, 3e-3, 1e-2, 3e-2),
         },
         (1, 2, 3),
-        timed_steps=400,
+        timed_steps=200,
     ),
     "paper": Plan(
         "paper",
