@@ -254,13 +254,15 @@ def _sooner(
     return judge(
         claim,
         {seed: ratio > 1 for seed, ratio in ratios.items()},
-        measured=f"{_times(ratios.values())} times {'faster' if in_time else 'fewer steps'}",
+        measured=_times(ratios.values(), "faster" if in_time else "fewer steps"),
         expected="more than 1 in each seed",
     )
 
 
-def _times(ratios: Iterable[float]) -> str:
-    reached = [ratio for ratio in ratios if ratio > 0]
-    words = in_words(reached) if reached else "never"
-    missed = len(list(ratios)) - len(reached)
-    return f"{words} ({missed} not reached)" if missed and reached else words
+def _times(ratios: Iterable[float], of: str) -> str:
+    every = list(ratios)
+    reached = [ratio for ratio in every if ratio > 0]
+    if not reached:
+        return "not reached"
+    missed = len(every) - len(reached)
+    return f"{in_words(reached)} times {of}" + (f", {missed} not reached" if missed else "")
