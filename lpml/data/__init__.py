@@ -20,7 +20,7 @@ from lpml.data.digits import digits
 from lpml.data.idx import read_idx
 from lpml.data.libsvm import libsvm
 from lpml.data.mnist import fashion_mnist, mnist
-from lpml.data.order import batch_indices
+from lpml.data.order import batch_indices, bucketed_indices
 from lpml.data.parallel_text import Corpus, Pairs, read_pairs, read_zip_pairs
 from lpml.data.subwords import Subwords, kept_subwords, train_subwords
 from lpml.data.synthetic import (
@@ -29,6 +29,7 @@ from lpml.data.synthetic import (
     uniform_regression,
 )
 from lpml.data.translation import (
+    lengths,
     pieces,
     source_pieces,
     synthetic_translation,
@@ -43,11 +44,13 @@ __all__ = [
     "Subwords",
     "batch_indices",
     "bleu",
+    "bucketed_indices",
     "cifar10",
     "corpus_subwords",
     "digits",
     "fashion_mnist",
     "kept_subwords",
+    "lengths",
     "libsvm",
     "markov_chain",
     "markov_text",

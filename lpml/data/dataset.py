@@ -1,5 +1,6 @@
 """The one shape in which every source hands over its data."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,12 +24,14 @@ class Dataset(NamedTuple):
       classes: number of classes, of pieces for a text, None for a regression.
       input_scale: spacing of the fixed-point grid on which x lies, None if on no grid
         (see `quantize_inputs`).
+      text: of translations, the sentences that rows of pieces (N, T) spell; else None.
     """
 
     train: dict[str, np.ndarray]
     test: dict[str, np.ndarray] | None
     classes: int | None
     input_scale: float | None = None
+    text: Callable[[np.ndarray], list[str]] | None = None
 
     @property
     def size(self) -> int:

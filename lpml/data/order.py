@@ -55,6 +55,52 @@ def batch_indices(
     return _SAMPLINGS[sampling](*numbers)
 
 
+def bucketed_indices(
+    seed: int, start: int, count: int, *, buckets: np.ndarray, batch_size: int
+) -> np.ndarray:
+    """The sample indices of steps, each from one bucket: sentences of similar length, say.
+
+    Every epoch shuffles the samples, lays them down bucket by bucket, cuts that circle at a
+    place of chance into batches, and shuffles these. Where one bucket ends and the next begins
+    a batch has samples of both. What is too little for a batch, another part in every epoch,
+    is left out.
+
+    Args:
+      seed: at least 0.
+      start: first step, at least 0.
+      count: number of steps, at least 0.
+      buckets: (N,) int, the bucket of every sample.
+      batch_size: samples a step, 1 to N.
+
+    Returns:
+      int32 (count, batch_size) in 0..N-1. Row i depends on (seed, start + i) alone.
+
+    Raises:
+      ValueError: a batch_size out of its range.
+    """
+    if not 1 <= batch_size <= len(buckets):
+        raise ValueError(f"batch_size is {batch_size} but must be 1 to {len(buckets)}.")
+    rows = len(buckets) // batch_size
+    drawn = np.empty((count, batch_size), np.int32)
+    done = 0
+    while done < count:
+        epoch, first = divmod(operator.index(start) + done, rows)
+        part = _bucketed_epoch(seed, epoch, buckets, batch_size)[first : first + count - done]
+        drawn[done : done + len(part)] = part
+        done += len(part)
+    return drawn
+
+
+def _bucketed_epoch(seed: int, epoch: int, buckets: np.ndarray, batch_size: int) -> np.ndarray:
+    size = len(buckets)
+    bits = _random_rows(seed, 2, epoch, 1, size)[0]
+    rows = size // batch_size
+    cut, *places = _random_rows(seed, 3, epoch, 1, 1 + rows)[0]
+    circle = np.roll(np.lexsort((bits, buckets)), -int(cut % np.uint64(size)))
+    batches = circle[: rows * batch_size].reshape(rows, batch_size)
+    return batches[np.argsort(places, kind="stable")]
+
+
 def _replacement(seed: int, start: int, count: int, size: int, batch_size: int) -> np.ndarray:
     bits = _random_rows(seed, 0, start, count, batch_size)
     # Multiply-shift instead of modulo: the bias is at most size / 2**32 of each probability.

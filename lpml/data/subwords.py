@@ -56,10 +56,11 @@ class Subwords:
 
     def decode(self, rows: Iterable[Iterable[int]]) -> list[str]:
         """Text of rows of numbers: each up to its first END, without PADDING and BEGIN."""
-        return [self._pieces.decode(_text_of(row)) for row in rows]
+        return [self._pieces.decode(text_of(row)) for row in rows]
 
 
-def _text_of(row: Iterable[int]) -> list[int]:
+def text_of(row: Iterable[int]) -> list[int]:
+    """The pieces of a row that are text: up to its first END, without PADDING and BEGIN."""
     text = []
     for piece in map(int, row):
         if piece == END:

@@ -1,12 +1,12 @@
 """Translation: pairs of sentences as numbers of pieces, one padded length for a data set."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from lpml.data.dataset import DataError, Dataset
 from lpml.data.parallel_text import Corpus
-from lpml.data.subwords import BEGIN, END, PADDING, SPECIAL, Subwords
+from lpml.data.subwords import BEGIN, END, PADDING, SPECIAL, Subwords, text_of
 
 NOTHING = -1  # in y: nothing is to be told
 
@@ -16,7 +16,7 @@ def translation_dataset(corpus: Corpus, subwords: Subwords, *, length: int) -> D
 
     Data lie on the device with one shape, so all are padded to the longest sentence that is
     kept, of training and test set; how much of that is padding is what `length` decides.
-    There are no length buckets.
+    `train.buckets` leaves most of it out of the steps.
 
     Args:
       corpus: the sentences.
@@ -45,7 +45,7 @@ def translation_dataset(corpus: Corpus, subwords: Subwords, *, length: int) -> D
         parts.append(kept)
     longest = 1 + max(len(row) for kept in parts for pair in kept for row in pair)
     train, test = (pieces(*zip(*kept), length=longest) for kept in parts)
-    return Dataset(train, test, subwords.size)
+    return Dataset(train, test, subwords.size, text=subwords.decode)
 
 
 def pieces(
@@ -71,6 +71,12 @@ def pieces(
         x[n, 1, 1 : len(translated) + 1] = translated
         y[n, : len(translated) + 1] = [*translated, END]
     return {"x": x, "y": y}
+
+
+def lengths(data: dict[str, np.ndarray]) -> np.ndarray:
+    """Places that each pair of `pieces` needs: of its longer side with END or BEGIN, (N,)."""
+    used = (data["x"] != PADDING).any(axis=1) | (data["y"] >= 0)
+    return used.shape[1] - np.argmax(used[:, ::-1], axis=1)
 
 
 def source_pieces(lines: Sequence[str], subwords: Subwords, *, length: int) -> np.ndarray:
@@ -123,4 +129,9 @@ def synthetic_translation(
     target = [meaning[row - SPECIAL][::-1] for row in source]
     train = pieces(source[:samples], target[:samples], length=length)
     test = pieces(source[samples:], target[samples:], length=length) if test_samples else None
-    return Dataset(train, test, classes)
+    return Dataset(train, test, classes, text=_words)
+
+
+def _words(rows: Iterable[Iterable[int]]) -> list[str]:
+    """Sentences of the synthetic language: its words are w4, w5, ..."""
+    return [" ".join(f"w{piece}" for piece in text_of(row)) for row in rows]

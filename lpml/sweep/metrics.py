@@ -12,7 +12,7 @@ from lpml.build import ConfigError, suggestion
 from lpml.sweep.jobs import Job, carry_shapes
 from lpml.training.assemble import assemble, is_measurement, measurement
 
-_HIGHER = ("accuracy", "auc", "score", "sqnr")
+_HIGHER = ("accuracy", "auc", "bleu", "score", "sqnr")
 
 
 class Metric(NamedTuple):
@@ -74,6 +74,8 @@ def names(config: Mapping[str, Any]) -> list[str]:
         if program.dataset.test is not None:
             test = jax.eval_shape(pure.evaluate, carry.state, _shapes(program.dataset.test))
             found |= {f"test_{key}": None for key in test}
+        if program.translations is not None:
+            found["test_bleu"] = None
         found |= jax.eval_shape(pure.report, carry.state)
     return [*sorted(found), "steps_per_second"]
 
@@ -86,6 +88,7 @@ def _telling(config):
     return {
         **parts,
         "objective": config["train"].get("objective"),
+        "bleu": config["train"].get("bleu"),
         "workers": config.get("workers"),
     }
 

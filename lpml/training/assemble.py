@@ -5,7 +5,7 @@ import inspect
 import json
 import math
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,8 +15,10 @@ from flax.errors import FlaxError
 from lpml import data, measurements, models, optim
 from lpml.build import ConfigError, build, choices, fits, suggestion
 from lpml.parallel import Placement, placement
+from lpml.training.buckets import buckets_of
 from lpml.training.loop import Schedule
 from lpml.training.program import Batches, Program
+from lpml.training.scoring import Translations
 from lpml.training.workers import Workers, workers
 
 SECTIONS = ("seed", "precision", "data", "model", "optim", "train")
@@ -264,6 +266,8 @@ def training(
     objective: str = "full",
     full_batch_size: int = 1024,
     start_from: str | None = None,
+    bleu: int | None = None,
+    buckets: Sequence[int] = (),
     workers: Workers | None = None,
 ) -> tuple[Program, Schedule]:
     """The section `train` of a config.
@@ -285,6 +289,10 @@ def training(
       start_from: folder of a finished run whose parameters and batch statistics this one
         starts with, e.g. the float network that is to be quantised; a bare name is a run
         beside this one. With it `steps` may be 0: the network is evaluated and that is all.
+      bleu: test sentences that are translated greedily at every line of the log for the
+        metric `test_bleu` (percent); None: no such metric.
+      buckets: lengths of sentences, growing: a batch then has samples of one bucket, and its
+        step is no longer than that. Only with `"shuffle"`; see `buckets`.
       workers: who exchange gradients.
     """
     if steps == 0 and start_from is None:
@@ -303,7 +311,15 @@ def training(
         )
     if full_batch_size < 1:
         raise ValueError(f"full_batch_size = {full_batch_size} must be at least 1")
-    batches = Batches(seed=seed, size=dataset.size, batch_size=batch_size, sampling=sampling)
+    if buckets and sampling != "shuffle":
+        raise ValueError(f"buckets need sampling 'shuffle', not {sampling!r}")
+    batches = Batches(
+        seed=seed,
+        size=dataset.size,
+        batch_size=batch_size,
+        sampling=sampling,
+        buckets=buckets_of(dataset, buckets) if buckets else None,
+    )
     batches.indices(0, 1)  # refuses an unknown sampling
     program = Program(
         model,
@@ -316,6 +332,7 @@ def training(
         alone=alone,
         workers=workers,
         start_from=start_from,
+        translations=None if bleu is None else Translations(model, dataset, bleu),
     )
     schedule = Schedule(steps, log_every, checkpoint_every, program.refresh_every)
     return program, schedule

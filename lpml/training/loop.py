@@ -213,7 +213,7 @@ def _fit(program, carry, schedule, outputs, start, should_stop):
                 raise Stopped(step)
         last = step == schedule.steps
         if step % schedule.log_every == 0 or last:
-            carry = _log(program, carry, step, outputs=outputs, rate=pace.rate)
+            carry = _log(program, carry, step, outputs=outputs, rate=pace.since_last())
         # after the log: a resumed run does not repeat it
         stop = not last and agreed_stop(should_stop())
         if step % schedule.checkpoint_every == 0 or last or stop:
@@ -240,10 +240,22 @@ class _Pace:
     def __init__(self, most: int):
         self._most = most
         self.steps = 1  # the first call compiles; a single step tells whether steps are slow
-        self.rate: float | None = None
+        self._first: float | None = None  # its rate
+        self._count, self._seconds = 0, 0.0
+
+    def since_last(self) -> float | None:
+        """Steps a second since the last line; the first call counts only where it is all."""
+        rate = self._count / self._seconds if self._count else self._first
+        self._count, self._seconds = 0, 0.0
+        return rate
 
     def learn(self, count: int, seconds: float) -> None:
-        self.rate = count / max(seconds, 1e-9)
+        rate = count / max(seconds, 1e-9)
+        if self._first is None:
+            self._first = rate
+        else:
+            self._count += count
+            self._seconds += max(seconds, 1e-9)
         # at most eight times more than before: a first call's time is mostly compilation
-        wanted = min(self.rate * SECONDS_PER_CALL, self.steps * 8)
+        wanted = min(rate * SECONDS_PER_CALL, self.steps * 8)
         self.steps = int(min(max(wanted, 1), self._most))

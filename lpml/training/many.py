@@ -70,6 +70,7 @@ class ManyPrograms:
             )
         }
         self._report = self._lifted("report", (0,))
+        self._tell = self._one_by_one("tell") if self.pattern.translations else None
 
     @property
     def rows(self) -> int:
@@ -141,6 +142,14 @@ class ManyPrograms:
     def report(self, carry: Carry) -> Metrics:
         """What the transformations say of themselves; (P,) each."""
         return self._report(self._settings, carry.state)
+
+    def scores(self, carry: Carry) -> dict[str, Any]:
+        """What is counted outside of the program; (P,) each."""
+        scored = [p.translations for p in self.programs if p.translations is not None]
+        if self._tell is None:
+            return {}
+        told = self._tell(self._settings, carry.state, self.test)
+        return {"test_bleu": np.array([s.bleu(rows) for s, rows in zip(scored, told)])}
 
     def stacked(self, carries: Sequence[Carry]) -> Carry:
         """The carries of single trainings, in the dtypes of this program, as one.

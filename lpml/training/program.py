@@ -17,6 +17,8 @@ from lpml.optim import PeriodicTransformation, ReportingTransformation
 from lpml.parallel import Placement
 from lpml.training import portable
 from lpml.training.beside import beside
+from lpml.training.buckets import Buckets
+from lpml.training.scoring import Translations
 from lpml.training.state import TrainState
 from lpml.training.step import (
     Metrics,
@@ -59,6 +61,7 @@ class Batches:
     size: int
     batch_size: int
     sampling: str
+    buckets: Buckets | None = None
 
     @property
     def rows(self) -> int:
@@ -67,7 +70,14 @@ class Batches:
 
     def indices(self, start: int, count: int) -> np.ndarray:
         """Sample indices of steps start .. start + count - 1, padded to (rows, batch) int32."""
-        drawn = batch_indices(
+        padded = np.zeros((self.rows, self.batch_size), np.int32)
+        padded[:count] = self._drawn(start, count)
+        return padded
+
+    def _drawn(self, start, count):
+        if self.buckets is not None:
+            return self.buckets.indices(self.seed, start, count, self.batch_size)
+        return batch_indices(
             self.seed,
             start,
             count,
@@ -75,9 +85,6 @@ class Batches:
             batch_size=self.batch_size,
             sampling=self.sampling,
         )
-        padded = np.zeros((self.rows, self.batch_size), np.int32)
-        padded[:count] = drawn
-        return padded
 
 
 class Functions(NamedTuple):
@@ -89,6 +96,7 @@ class Functions(NamedTuple):
     evaluate: Callable[[TrainState, dict[str, jax.Array]], Metrics]
     evaluate_with_gradient: Callable[[TrainState, dict[str, jax.Array]], Metrics]
     report: Callable[[TrainState], Metrics]
+    tell: Callable[[TrainState, dict[str, jax.Array]], jax.Array] | None  # (state, test set)
 
 
 def functions(
@@ -99,10 +107,14 @@ def functions(
     full_batch_size: int,
     place: Placement | None = None,
     workers: Workers | None = None,
+    translations: Translations | None = None,
+    buckets: Buckets | None = None,
 ) -> Functions:
     """What `Program` compiles; arguments as there. `tx` may hold traced settings."""
     place = place or Placement()
     gradient = whole_batch if workers is None else workers.gradient(place)
+    if buckets is not None:
+        gradient = buckets.gradient(gradient)
     made = make_step(model, with_grad_norm=objective == "batch", gradient=gradient)
     step = _placed(made, place)
 
@@ -139,6 +151,7 @@ def functions(
         evaluate=make_evaluate(model, with_gradient=False, **passes),
         evaluate_with_gradient=make_evaluate(model, with_gradient=True, **passes),
         report=report,
+        tell=None if translations is None else translations.tell,
     )
 
 
@@ -160,6 +173,7 @@ class Program:
         None: as `tx`.
       workers: among whom a batch is shared out, each of whom has a gradient; None: nobody.
       start_from: folder of the run to take the first parameters from; see `starting`.
+      translations: whose BLEU is `test_bleu` at every line of the log; None: nobody's.
     """
 
     def __init__(
@@ -175,8 +189,10 @@ class Program:
         alone: optax.GradientTransformation | None = None,
         workers: Workers | None = None,
         start_from: str | None = None,
+        translations: Translations | None = None,
     ):
         self.start_from, self.workers = start_from, workers
+        self.translations = translations
         self.model, self.tx, self.batches = model, tx, batches
         self.alone = tx if alone is None else alone
         self.dataset = dataset
@@ -193,6 +209,7 @@ class Program:
         self._evaluate_with_gradient = place.jit(pure.evaluate_with_gradient)
         self._reset = place.jit(lambda sums: jax.tree.map(jnp.zeros_like, sums))
         self._report = pure.report
+        self._tell = place.jit(pure.tell) if pure.tell else None
 
     def pure(self, tx: optax.GradientTransformation) -> Functions:
         """The functions of this training, not compiled, with `tx` for its transformation."""
@@ -203,6 +220,8 @@ class Program:
             full_batch_size=self.full_batch_size,
             place=self.place,
             workers=self.workers,
+            translations=self.translations,
+            buckets=self.batches.buckets,
         )
 
     @functools.cached_property
@@ -312,6 +331,13 @@ class Program:
         """What the transformation says of itself."""
         return self._report(carry.state)
 
+    def scores(self, carry: Carry) -> dict[str, Any]:
+        """What is counted outside of the program: BLEU, where translations are wanted."""
+        if self._tell is None or self.translations is None:
+            return {}
+        told = self._tell(carry.state, self.test)
+        return {"test_bleu": self.translations.bleu(told)}
+
 
 class Measured(Protocol):
     """What `line_of` asks of a program, of one training or of many side by side."""
@@ -328,6 +354,8 @@ class Measured(Protocol):
     ) -> Metrics: ...
 
     def report(self, carry: Carry) -> Metrics: ...  # noqa: D102
+
+    def scores(self, carry: Carry) -> dict[str, Any]: ...  # noqa: D102
 
 
 def line_of(program: Measured, carry: Carry, steps: int) -> dict[str, Any]:
@@ -347,6 +375,7 @@ def line_of(program: Measured, carry: Carry, steps: int) -> dict[str, Any]:
     if program.test is not None:
         test = program.evaluate(carry, with_gradient=False, data=program.test)
         numbers |= {f"test_{k}": v for k, v in test.items()}
+    numbers |= program.scores(carry)
     return numbers | means | (dict(program.report(carry)) if steps else {})
 
 

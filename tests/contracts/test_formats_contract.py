@@ -99,9 +99,7 @@ def neighbours(points, x):
 
 def test_every_exported_format_has_instances_in_this_file():
     missing = sorted(set(CLASSES) - set(INSTANCES))
-    assert not missing, (
-        f"add instances of {', '.join(missing)} to number_formats.py"
-    )
+    assert not missing, f"add instances of {', '.join(missing)} to number_formats.py"
     assert not set(INSTANCES) - set(CLASSES), "INSTANCES names a class that is not exported"
     for name, instances in INSTANCES.items():
         assert instances

@@ -1,10 +1,12 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from lpml.data import batch_indices
+from lpml.data import batch_indices, bucketed_indices
 
 SAMPLINGS = ("replacement", "shuffle", "sequential")
 
@@ -115,3 +117,40 @@ def test_bad_arguments_give_one_clear_sentence(change, words):
     given = {"seed": 0, "start": 0, "count": 1, "size": 5, "batch_size": 1}
     with pytest.raises(ValueError, match=words):
         batch_indices(**{**given, "sampling": "replacement", **change})
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 2**70),
+    start=st.integers(0, 10**9),
+    cuts=st.lists(st.integers(0, 20), min_size=1, max_size=4),
+    buckets=st.lists(st.integers(0, 3), min_size=9, max_size=80),
+    batch_size=st.integers(1, 9),
+)
+def test_bucketed_steps_are_the_same_however_they_are_asked_for(
+    seed, start, cuts, buckets, batch_size
+):
+    kwargs = {"buckets": np.array(buckets), "batch_size": batch_size}
+    whole = bucketed_indices(seed, start, sum(cuts), **kwargs)
+    ends = start + np.cumsum([0, *cuts])
+    parts = [bucketed_indices(seed, a, b - a, **kwargs) for a, b in itertools.pairwise(ends)]
+    assert (whole.dtype, whole.shape) == (np.int32, (sum(cuts), batch_size))
+    np.testing.assert_array_equal(whole, np.concatenate(parts))
+
+
+def test_an_epoch_of_buckets_has_every_sample_once_but_for_a_part_that_changes():
+    size, batch_size, rows = 107, 10, 10
+    buckets = np.arange(size) % 3
+    left_out = []
+    for epoch in range(4):
+        drawn = bucketed_indices(5, rows * epoch, rows, buckets=buckets, batch_size=batch_size)
+        flat = drawn.reshape(-1)
+        assert len(set(flat.tolist())) == rows * batch_size
+        left_out.append(frozenset(range(size)) - set(flat.tolist()))
+        mixed = [len(set(buckets[row])) > 1 for row in drawn]
+        assert sum(mixed) <= 3
+        of = [buckets[row[0]] for row in drawn]
+        assert of != sorted(of), "the buckets come in turns"
+    assert len(set(left_out)) == 4
+    with pytest.raises(ValueError, match="batch_size is 108 but must be 1 to 107"):
+        bucketed_indices(0, 0, 1, buckets=buckets, batch_size=108)

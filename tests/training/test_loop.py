@@ -251,10 +251,23 @@ def test_intervals_that_cannot_be_are_refused_by_name(name):
 def test_rates_of_an_instant_are_finite():
     pace = loop._Pace(most=100)
     pace.learn(1, 0.0)
-    assert math.isfinite(pace.rate)
+    assert math.isfinite(pace.since_last())
     assert pace.steps == 8
     for _ in range(5):
         pace.learn(pace.steps, 1e-9)
     assert pace.steps == 100
     pace.learn(100, 1e6)
     assert pace.steps == 1
+
+
+def test_a_line_s_rate_is_of_its_own_steps_without_the_first_call():
+    pace = loop._Pace(most=100)
+    pace.learn(1, 60.0)  # compiles
+    pace.learn(6, 2.0)
+    pace.learn(2, 2.0)
+    assert pace.since_last() == 2.0
+    pace.learn(5, 1.0)
+    assert pace.since_last() == 5.0
+    alone = loop._Pace(most=100)
+    alone.learn(1, 4.0)
+    assert alone.since_last() == 0.25

@@ -1,0 +1,61 @@
+"""Captions in French: a small Transformer has Adam's best loss after fewer steps with Shampoo.
+
+What `shampoo_translation` claims, on real sentences: Multi30k, English to French, sub-words of
+both languages, a network that two cores train.
+
+    python launch.py --experiment=shampoo_multi30k   (LPML_DATA names the folder with multi30k/)
+
+The validation set is Multi30k's own (`val`), pairs of more than 24 sub-words left out. The
+size tiny is that of `shampoo_translation`, which needs no file, and paper is its as well.
+"""
+
+from matplotlib.figure import Figure
+
+from experiments import shampoo_translation, translations
+from experiments.translations import Plan, Trained
+from lpml.runs import Point, Verdict
+
+SMALL = Plan(
+    "default",
+    {
+        "shampoo": (3e-4, 1e-3, 3e-3),
+        "adam": (3e-4, 1e-3, 3e-3),
+        "adagrad": (1e-2, 3e-2, 1e-1),
+        "momentum": (3e-2, 1e-1, 3e-1),
+        "muon": (3e-4, 1e-3, 3e-3),
+    },
+    (1, 2, 3),
+    timed_steps=200,
+    settings={
+        "data": {
+            "name": "multi30k",
+            "vocabulary": 4000,
+            "length": 24,
+            "seed": 0,
+            "dir": None,
+        },
+        "model.width": 128,
+        "optim.warmup_steps": 100,
+        "train.steps": 1000,
+        "train.checkpoint_every": 500,
+        "train.log_every": 50,
+        "train.bleu": 256,
+    },
+)
+
+load = translations.load
+
+
+def runs(size: str) -> list[Point]:
+    """Every method at every rate with every seed, and timed ones."""
+    return translations.points(SMALL) if size == "default" else shampoo_translation.runs(size)
+
+
+def draw(trained: Trained) -> dict[str, Figure]:
+    """Loss and BLEU against steps and seconds; losses at the end by rate."""
+    return translations.draw(trained, title="Multi30k, English to French")
+
+
+def check(trained: Trained, size: str) -> list[Verdict]:
+    """See `translations.check`."""
+    return shampoo_translation.check(trained, size)
