@@ -19,7 +19,7 @@ from lpml.training.assemble import (
     measurement,
     traceable,
 )
-from lpml.training.program import Carry
+from lpml.training.pure import Carry
 from lpml.training.recording import flatten
 from lpml.training.run import IGNORED_IN_COMPARISON
 from lpml.training.run_folder import DamagedFolder, RunFolder

@@ -16,7 +16,7 @@ from lpml.sweep.monitor import Monitor
 from lpml.sweep.serial import run_labelled
 from lpml.training.loop import Outputs, RunFailed, fit
 from lpml.training.many import ManyPrograms
-from lpml.training.program import Carry
+from lpml.training.pure import Carry
 from lpml.training.recording import Recording
 from lpml.training.run_folder import RunFolder
 

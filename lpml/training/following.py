@@ -9,7 +9,8 @@ import numpy as np
 from lpml.parallel import processes
 from lpml.training.assemble import assemble
 from lpml.training.loop import Outputs, fit
-from lpml.training.program import Carry, Program
+from lpml.training.program import Program
+from lpml.training.pure import Carry
 
 
 def follow(config: Mapping[str, Any], *, should_stop: Callable[[], bool]) -> dict[str, float]:

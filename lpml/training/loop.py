@@ -11,8 +11,8 @@ from lpml.training.checkpoint import Checkpoints
 from lpml.training.endings import RunFailed, Stopped
 from lpml.training.events import EventWriter
 from lpml.training.metrics_log import MetricsLog
-from lpml.training.program import Carry
 from lpml.training.progress import Progress
+from lpml.training.pure import Carry
 
 # One call of the compiled loop aims at this long, so that a signal is answered soon.
 SECONDS_PER_CALL = 0.5

@@ -10,13 +10,8 @@ import numpy as np
 import optax
 
 from lpml.training.beside import Nothing
-from lpml.training.program import (
-    MAX_INDICES_PER_CALL,
-    Carry,
-    Program,
-    line_of,
-    many_steps,
-)
+from lpml.training.program import MAX_INDICES_PER_CALL, Program, line_of
+from lpml.training.pure import Carry, many_steps
 from lpml.training.step import Metrics
 
 Settings = dict[str, jax.Array]

@@ -10,7 +10,7 @@ from lpml.training.environment import describe
 from lpml.training.events import EventWriter
 from lpml.training.loop import Outputs, RunFailed
 from lpml.training.metrics_log import MetricsLog, read
-from lpml.training.program import Carry
+from lpml.training.pure import Carry
 from lpml.training.run_folder import FolderConflict, RunFolder, flatten, write_json
 
 LOG = logging.getLogger("lpml")

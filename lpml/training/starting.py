@@ -6,7 +6,7 @@ import optax
 
 from lpml.build import ConfigError
 from lpml.training.checkpoint import CheckpointMismatch, Checkpoints
-from lpml.training.program import Carry
+from lpml.training.pure import Carry
 from lpml.training.state import TrainState
 
 
