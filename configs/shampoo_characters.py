@@ -111,10 +111,18 @@ def _shampoo(size):
         exponent=placeholder(int),
         epsilon=1e-5,
         damping="relative",
-        root="newton",
+        root=placeholder(str),  # None: newton in the program, eigh on the host
         refresh="program",
         refresh_every=10 if tiny else 20,
         start_at=placeholder(int),  # None: refresh_every
+        delay=placeholder(int),  # None: refresh_every
+        first_delay=0,
+        executor="thread",
+        host_workers=placeholder(int),
+        late="block",
+        timeout=600.0,
+        max_failures=3,
+        on_failure="graft",
         grafting="rmsprop",
         graft_eps=1e-8,
     )

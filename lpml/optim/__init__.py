@@ -21,17 +21,23 @@ from lpml.optim.momentum import momentum
 from lpml.optim.muon import muon
 from lpml.optim.periodic import PeriodicTransformation, Refreshed
 from lpml.optim.projected import ProjectedTransformation
+from lpml.optim.refresher import HostRefreshedTransformation, RootRefresher, RootsFailed
+from lpml.optim.reporting import ReportingTransformation
 from lpml.optim.shampoo import ShampooState, shampoo
 from lpml.optim.svrg import SVRGState, svrg
 
 __all__ = [
     "BitsReport",
     "HALPState",
+    "HostRefreshedTransformation",
     "LMHALPState",
     "LossAwareState",
     "PeriodicTransformation",
     "ProjectedTransformation",
     "Refreshed",
+    "ReportingTransformation",
+    "RootRefresher",
+    "RootsFailed",
     "SVRGState",
     "ShampooState",
     "adagrad",

@@ -13,6 +13,8 @@ from lpml.optim.shampoo.state import ShampooState, swapped
 
 Solver = Callable[..., RootReport]
 SOLVERS: dict[str, Solver] = {"newton": newton_roots, "eigh": eigh_roots}
+# by whom: with what, the default first
+METHODS = {"program": tuple(SOLVERS), "host": ("eigh", "svd", "newton")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,10 +25,12 @@ class Refreshing:
       every: steps between two refreshes, >= 1.
       start_at: the step (from 1) that the first roots are for, >= 1. Few gradients make
         matrices of low rank, whose roots are mostly damping. None is `every`.
-      root: "newton", products only, or "eigh", one matrix after another.
+      root: "newton", products only, or "eigh", one matrix after another; on the host also
+        "svd". None is Newton in the program, where an accelerator multiplies fast, and eigh on
+        the host.
       damping: of the matrices, see `Damping`.
-      by: "program", in the step that it is due; "host", by someone who calls `swapped`
-        between two steps. Until then every update is the diagonal method's.
+      by: "program", in the step that it is due; "host", in float64 by a `RootRefresher`
+        between two steps. Until it comes every update is the diagonal method's.
 
     Raises:
       ValueError: a number out of its range, or a word that is none of these.
@@ -34,7 +38,7 @@ class Refreshing:
 
     every: int = 20
     start_at: int | None = None
-    root: str = "newton"
+    root: str | None = None
     damping: Damping = Damping(epsilon=1e-5)  # noqa: RUF009 (frozen)
     by: str = "program"
 
@@ -42,27 +46,37 @@ class Refreshing:
         for name, value in (("refresh_every", self.every), ("start_at", self.start_at)):
             if value is not None and (value != int(value) or value < 1):
                 raise ValueError(f"{name} = {value} must be an integer of at least 1")
-        if self.root not in SOLVERS:
-            raise ValueError(f"root {self.root!r} does not exist; choose {', '.join(SOLVERS)}")
-        if self.by not in ("program", "host"):
-            raise ValueError(f"refresh {self.by!r} does not exist; choose program, host")
-        if self.by == "program" and self.root == "newton" and self.damping.truncates:
+        if self.by not in METHODS:
+            raise ValueError(f"refresh {self.by!r} does not exist; choose {', '.join(METHODS)}")
+        if self.root is not None and self.root not in METHODS[self.by]:
+            known = ", ".join(METHODS[self.by])
+            raise ValueError(f"root {self.root!r} does not exist; choose {known}")
+        if self.method == "newton" and self.damping.truncates:
             raise ValueError(
                 "damping 'truncate' needs eigenvalues, which root 'newton' does not know: take "
                 "root 'eigh'"
             )
 
+    @property
+    def method(self) -> str:
+        """The solver, None resolved."""
+        return self.root or METHODS[self.by][0]
+
+    @property
+    def first(self) -> int:
+        """The step of the first refresh, None resolved."""
+        return self.every if self.start_at is None else self.start_at
+
     def due(self, step: jax.Array) -> jax.Array:
         """Whether the step of this number (from 1) renews the roots."""
-        start = self.every if self.start_at is None else self.start_at
-        return (step >= start) & ((step - start) % self.every == 0)
+        return (step >= self.first) & ((step - self.first) % self.every == 0)
 
 
 def refreshed(state: ShampooState, refreshing: Refreshing) -> ShampooState:
     """The state with the roots of its own statistics if that is due at step + 1."""
     if refreshing.by == "host" or not state.stats:
         return state
-    solver, kind = SOLVERS[refreshing.root], refreshing.damping.kind
+    solver, kind = SOLVERS[refreshing.method], refreshing.damping.kind
 
     def renew(state, epsilon):
         damping = Damping(kind, epsilon)
