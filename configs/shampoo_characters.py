@@ -40,8 +40,8 @@ def get_config(variant=""):
     size, method = parse(variant, methods=METHODS)
     width, batch_size, steps, log_every = {
         "tiny": (16, 16, 60, 20),
-        "default": (32, 32, 400, 20),
-        "paper": (128, 32, 500, 25),
+        "default": (32, 32, 500, 20),
+        "paper": (128, 32, 500, 20),
     }[size]
 
     config = ConfigDict()
