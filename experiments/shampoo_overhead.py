@@ -29,6 +29,8 @@ MODES = {
     "asynchronous": ("by the host,\nmeanwhile", "#D55E00"),
     "adam": ("Adam", "#999999"),
 }
+QUARTILES = ("low", "ratio", "high")
+EVENTS = ("solving", "solved", "swapping", "swapped")  # of a period
 MOST = 1.10
 
 
@@ -76,7 +78,7 @@ def draw(found: Found) -> dict[str, Figure]:
             low, middle, high = (_median(found[case], f"{q}_{mode}") for q in QUARTILES)
             at = place + (row - (len(cases) - 1) / 2) * share
             ratios.bar(
-                at, middle, 0.9 * share, color=color, alpha=1 if row else 0.55,
+                at, middle, 0.9 * share, color=color, alpha=1 if case == cases[-1] else 0.55,
                 yerr=[[middle - low], [high - middle]], capsize=3,
             )  # fmt: skip
             ratios.text(at, high, f"N = {case.every}", ha="center", va="bottom", fontsize=8)
@@ -93,35 +95,27 @@ def draw(found: Found) -> dict[str, Figure]:
     return {"figure": figure}
 
 
-QUARTILES = ("low", "ratio", "high")
-
-
 def _period(axes, every, by_seed):
     """Steps above, the host below, from a snapshot to the use of its roots."""
     solving, solved, swapping, swapped = (
-        1e3 * _median(by_seed, f"at_{event}")
-        for event in ("solving", "solved", "swapping", "swapped")
+        1e3 * _median(by_seed, f"at_{event}") for event in EVENTS
     )
     step = swapping / every
-    axes.broken_barh(
-        [(i * step, 0.92 * step) for i in range(every)], (2.1, 0.8), color="#0072B2"
-    )
-    for start, end, height, color in (
-        (0.0, solving, 1.1, "#CC79A7"),
-        (solving, solved, 0.1, "#D55E00"),
-        (swapping, swapped, 1.1, "#009E73"),
-    ):
-        axes.broken_barh([(start, end - start)], (height, 0.8), color=color)
-    axes.text(solving, 1.5, f"  snapshot and transfer, {solving:.1f} ms", va="center")
-    axes.text(solved, 0.5, f"  solve, {solved - solving:.1f} ms", va="center")
-    axes.text(swapping, 1.5, f"swap, {swapped - swapping:.1f} ms  ", va="center", ha="right")
-    axes.set_yticks((2.5, 1.5, 0.5), ("steps", "between\nsteps", "host"))
+    rows = {
+        f"a step\n{step:.3g} ms": ([(i * step, 0.9 * step) for i in range(every)], "#0072B2"),
+        f"snapshot,\ntransfer\n{solving:.3g} ms": ([(0.0, solving)], "#CC79A7"),
+        f"solve\n{solved - solving:.3g} ms": ([(solving, solved - solving)], "#D55E00"),
+        f"swap\n{swapped - swapping:.3g} ms": ([(swapping, swapped - swapping)], "#009E73"),
+    }
+    for height, (spans, color) in enumerate(rows.values()):
+        axes.broken_barh(spans, (height - 0.35, 0.7), color=color)
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.invert_yaxis()
+    axes.axvline(swapping, color="0.4", linestyle=":", linewidth=1)
     axes.set(
-        xlabel="milliseconds after the snapshot's step",
-        ylim=(0, 3.1),
+        xlabel="milliseconds after the step of the snapshot",
         title=f"one period, N = D = {every} (steps drawn evenly)",
     )
-    axes.set_xlim(right=1.03 * swapped)
 
 
 def _median(by_seed, metric):
@@ -129,10 +123,26 @@ def _median(by_seed, metric):
 
 
 def check(found: Found, size: str) -> list[Verdict]:
-    """Of the longest interval; at the tiny size calls are all that takes time."""
+    """Of the longest interval. Times are not judged at the tiny size, where calls are all."""
     by_seed = found[Case(EVERY[size][-1])]
     every = f"N = {EVERY[size][-1]}"
+    return [_in_order(by_seed, every), *([] if size == "tiny" else _times(by_seed, every))]
 
+
+def _in_order(by_seed, every):
+    events = {s: [line[f"at_{event}"] for event in EVENTS] for s, line in by_seed.items()}
+    return judge(
+        f"roots are solved for after the snapshot and used at the step that is due ({every})",
+        {s: 0 < e[0] < e[1] < e[3] and e[2] < e[3] for s, e in events.items()},
+        measured="milliseconds after the snapshot: " + "; ".join(
+            f"{event} {in_words(1e3 * e[i] for e in events.values())}"
+            for i, event in enumerate(EVENTS)
+        ),
+        expected="solving, solved, swapped",
+    )  # fmt: skip
+
+
+def _times(by_seed, every):
     def seen(metric):
         return {seed: line[metric] for seed, line in by_seed.items()}
 
