@@ -39,10 +39,6 @@ def verdicts(data, size="paper"):
 @pytest.mark.parametrize("size", ["tiny", "default", "paper"])
 def test_what_is_expected_holds(size):
     data = as_expected(size)
-    if size == "tiny":
-        data = {
-            c: {s: falling(v.loss[-1], 60) for s, v in own.items()} for c, own in data.items()
-        }
     assert set(verdicts(data, size).values()) == {"holds"}
 
 
