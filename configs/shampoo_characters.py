@@ -13,7 +13,8 @@ and roots renewed every `optim.refresh_every` steps, and for diagonal methods.
         --config.model.layers=6 --config.train.batch_size=256    (for a GPU)
     python launch.py --config=configs/shampoo_characters.py --sweep   (methods, and few bits)
 
-Expected: Shampoo is where Adam ends after some 60 % of the steps.
+Expected: Shampoo is ahead of Adam in the first fifth of the steps; on the Markov chain both end
+at a test loss of 2.18 to 2.19, 0.1 above its entropy, and roots of 200 steps ago do as well.
 Takes 15 s on two CPU cores. Variants: a size and a method (shampoo, adam, adagrad, momentum,
 muon). Sizes tiny and default learn a Markov chain of entropy 2.08; paper is Tiny Shakespeare in
 windows of 32 from --config.data.dir=DATA with DATA/tinyshakespeare, at width 128, 500 steps.
@@ -24,7 +25,8 @@ from ml_collections.config_dict import placeholder
 
 from configs.variants import parse
 
-# The best of a grid with factors of about 3: of the Markov chain, and of Tiny Shakespeare
+# Of the Markov chain: the best of three, a factor of about 3 apart (and the largest, but for
+# momentum). Of Tiny Shakespeare: Adam's was tuned, and Shampoo has the same.
 RATES = {
     "shampoo": (3e-2, 3e-3),
     "adam": (3e-2, 3e-3),

@@ -7,13 +7,15 @@ hundreds of steps (1200 in the first version of the paper) without harm.
     python launch.py --experiment=shampoo_delay
 
 A character Transformer is trained with roots renewed every N steps from statistics that are D
-steps old when the roots come into use, D = 0 or D = N, against Adam; rates are the best of a
-grid. The first roots are those of step 20 at the latest, and come at once, so that what is
+steps old when the roots come into use, D = 0 or D = N, against Adam, each at its best rate of
+three. The first roots are those of step 20 at the latest, and come at once, so that what is
 compared is age and not the wait for a first root. At the default size the text is a Markov
 chain, at paper size Tiny Shakespeare (set LPML_DATA), with runs of 3000 steps for D = 1200.
+Expected: the older the roots the higher the loss, by 0.006 nats at most. On the chain, where
+the table of what follows on what is nearly all there is to be learned, Adam ends 0.005 below.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -27,8 +29,11 @@ STEPS = {"tiny": 60, "default": 500, "paper": 500}
 EVERY = {"tiny": (5, 20), "default": (1, 5, 20, 100, 200), "paper": (1, 5, 20, 100, 200)}
 LONG, LONG_DELAY = 3000, 1200
 NATS = " nats"
-ADAM_STYLE = dict(color="#000000", linestyle="--", linewidth=1.6)
-DELAYED = {False: dict(color="#0072B2", marker="s"), True: dict(color="#D55E00", marker="o")}
+ADAM_STYLE: dict[str, Any] = dict(color="#000000", linestyle="--", linewidth=1.6)
+DELAYED: dict[bool, dict[str, Any]] = {
+    False: dict(color="#0072B2", marker="s"),
+    True: dict(color="#D55E00", marker="o"),
+}
 
 
 class Case(NamedTuple):
@@ -124,8 +129,9 @@ def draw(found: Found) -> dict[str, Figure]:
         )
         losses = np.array([list(_ends(found, c).values()) for c in rows])
         label = "used D = N steps later" if late else "used at once (D = 0)"
-        ends.plot([c.every for c in rows], losses.mean(1), label=label, **style)
-        ends.vlines([c.every for c in rows], losses.min(1), losses.max(1), color=style["color"])
+        places = [c.every * (1.05 if late else 1) for c in rows]  # ranges beside each other
+        ends.plot(places, losses.mean(1), label=label, **style)
+        ends.vlines(places, losses.min(1), losses.max(1), color=style["color"])
     reference = list(_ends(found, adam(steps)).values())
     ends.axhline(np.mean(reference), label="Adam", **ADAM_STYLE)
     ends.axhspan(min(reference), max(reference), color="0.9")
@@ -138,6 +144,8 @@ def draw(found: Found) -> dict[str, Figure]:
     ticks = sorted({case.every for case in own})
     ends.set_xticks(ticks, [str(n) for n in ticks], minor=False)
     ends.minorticks_off()
+    low, high = ends.get_ylim()
+    ends.set_ylim(low, high + 0.3 * (high - low))  # room for the legend
     shown = [
         adam(steps),
         *(c for c in sorted(found) if c.steps == steps and c.delay == c.every),

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -186,7 +186,9 @@ class Runner:
 class Racer:
     """One mode with a state of its own."""
 
-    def __init__(self, tx, params, runner: Runner, renews: bool):
+    def __init__(
+        self, tx: optax.GradientTransformation, params: Any, runner: Runner, renews: bool
+    ):
         hosted = isinstance(tx, HostRefreshedTransformation)
         # when roots come from the host the program does not know who brings them, and when
         self._run = runner.of(tx, "host" if hosted else tx)
@@ -230,7 +232,7 @@ class Racer:
             self._refresher.close()
 
 
-def _seconds_of_a_solve(tx: HostRefreshedTransformation, opt_state) -> float:
+def _seconds_of_a_solve(tx: HostRefreshedTransformation, opt_state: optax.OptState) -> float:
     stacks = jax.device_get(tx.host.take(opt_state).stacks)
     seconds = []
     for _ in range(3):
@@ -241,7 +243,9 @@ def _seconds_of_a_solve(tx: HostRefreshedTransformation, opt_state) -> float:
     return float(np.median(seconds))
 
 
-def _period(tx: HostRefreshedTransformation, state: State, runner: Runner, every: int) -> dict:
+def _period(
+    tx: HostRefreshedTransformation, state: State, runner: Runner, every: int
+) -> dict[str, float]:
     """When what happens in the second of two periods, whose steps are waited for."""
     solves: list[tuple[float, float]] = []
     solve = tx.host.solve
@@ -276,7 +280,12 @@ def _period(tx: HostRefreshedTransformation, state: State, runner: Runner, every
     return {f"at_{n}": t - before[every] for n, t in zip(EVENTS, instants, strict=True)}
 
 
-def _line(seconds, waited: Iterable[float], alone: float, events) -> dict[str, float]:
+def _line(
+    seconds: Mapping[str, Sequence[float]],
+    waited: Sequence[float],
+    alone: float,
+    events: Mapping[str, float],
+) -> dict[str, float]:
     line: dict[str, float] = {}
     by_mode = {mode: np.array(values) for mode, values in seconds.items()}
     ratios = {mode: by_mode[mode] / by_mode["frozen"] for mode in COMPARED}
@@ -288,5 +297,5 @@ def _line(seconds, waited: Iterable[float], alone: float, events) -> dict[str, f
     extra = {m: by_mode[m] - by_mode["frozen"] for m in ("inline", "asynchronous")}
     inline, beside = (float(np.median(values)) for values in extra.values())
     line["hidden"] = 1 - beside / inline if inline > 0 else 0.0
-    line["waited"] = float(np.median(list(waited))) / medians["asynchronous"]
+    line["waited"] = float(np.median(waited)) / medians["asynchronous"]
     return {**line, "seconds_solve": alone, **events}
