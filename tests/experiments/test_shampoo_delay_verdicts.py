@@ -75,5 +75,5 @@ def test_every_case_has_its_runs_and_reads_them_back():
     late = next(
         p for p in experiment.runs("default") if p.name == "every5-delay5-steps500-seed2"
     )
-    assert late.overrides["optim.start_at"] == 5
+    assert late.overrides["optim.start_at"] == FIRST
     assert late.overrides["optim.delay"] == 5
