@@ -11,9 +11,10 @@ Adam; medians and quartiles of segments that take turns. Nothing is logged of th
     python launch.py --config=configs/shampoo_overhead.py --sweep   (intervals)
     python launch.py --experiment=shampoo_overhead                  (figures and claims)
 
-Expected: on two CPU cores, both busy with the step, roots beside it cost a tenth of a step's
-time, waiting for them a third (N = 20). Takes 90 s there. Variants: a size (tiny, default;
-paper is three layers of width 512 with batches of 128, for a GPU).
+Expected: on two CPU cores, both busy with the step and with nothing else, roots beside it cost
+about a tenth of a step's time, waiting for them a third (N = 20). Workers let other programs go
+first, so on a busy machine both wait. Takes two minutes on two CPU cores. Variants: a size
+(tiny, default; paper is three layers of width 512 with batches of 128, for a GPU).
 """
 
 from ml_collections import ConfigDict
@@ -44,7 +45,7 @@ def get_config(variant=""):
         block_size=16 if tiny else 128,
         refresh_every=4 if tiny else 20,
         refreshes=2 if tiny else 10,  # of a segment
-        rounds=2 if tiny else 5,
+        rounds=2 if tiny else 4,
         host_workers=placeholder(int) if size == "paper" else 1,
     )
     return config

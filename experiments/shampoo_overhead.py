@@ -9,7 +9,8 @@ used some steps later.
 The same steps are timed with roots that are never renewed, and that are renewed in four ways
 every N steps. Seconds are this machine's, hence only ratios within a run are judged. A CPU that
 trains has no core to spare for roots: there beside the training means less waiting, not less
-work. Where the work of a refresh fills more than an interval (N = 5), delays hide little.
+work. Where the work of a refresh fills more than an interval (N = 5), delays hide little; and
+as workers let every other program go first, a busy machine makes the training wait for them.
 """
 
 from typing import NamedTuple
@@ -102,10 +103,10 @@ def _period(axes, every, by_seed):
     )
     step = swapping / every
     rows = {
-        f"a step\n{step:.3g} ms": ([(i * step, 0.9 * step) for i in range(every)], "#0072B2"),
-        f"snapshot,\ntransfer\n{solving:.3g} ms": ([(0.0, solving)], "#CC79A7"),
-        f"solve\n{solved - solving:.3g} ms": ([(solving, solved - solving)], "#D55E00"),
-        f"swap\n{swapped - swapping:.3g} ms": ([(swapping, swapped - swapping)], "#009E73"),
+        f"a step\n{step:.4g} ms": ([(i * step, 0.9 * step) for i in range(every)], "#0072B2"),
+        f"snapshot,\ntransfer\n{solving:.4g} ms": ([(0.0, solving)], "#CC79A7"),
+        f"solve\n{solved - solving:.4g} ms": ([(solving, solved - solving)], "#D55E00"),
+        f"swap\n{swapped - swapping:.4g} ms": ([(swapping, swapped - swapping)], "#009E73"),
     }
     for height, (spans, color) in enumerate(rows.values()):
         axes.broken_barh(spans, (height - 0.35, 0.7), color=color)
