@@ -205,7 +205,8 @@ class Racer:
         end = self._step + steps
         while self._step < end:
             to = min(self._next(), end)
-            self.state = self._run(self.state, to - self._step)
+            # waited for, lest the steps' own time count as waiting for roots
+            self.state = jax.block_until_ready(self._run(self.state, to - self._step))
             self._step = to
             self._after()
         if self._refresher and self._renews:
