@@ -13,6 +13,7 @@ from lpml.measurements.matmul_error import matmul_error
 from lpml.measurements.measurement import Measurement
 from lpml.measurements.product_sqnr import product_sqnr
 from lpml.measurements.quantized_training import quantized_training
+from lpml.measurements.refresh_overhead import refresh_overhead
 from lpml.measurements.root_accuracy import root_accuracy
 from lpml.measurements.scale_exponents import scale_exponents
 from lpml.measurements.shampoo_state_error import shampoo_state_error
@@ -30,6 +31,7 @@ __all__ = [
     "matmul_error",
     "product_sqnr",
     "quantized_training",
+    "refresh_overhead",
     "root_accuracy",
     "scale_exponents",
     "shampoo_state_error",

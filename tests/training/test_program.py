@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lpml.training import program as programs
+from lpml.training import pure
 from lpml.training.assemble import assemble
 from lpml.training.program import Batches
 
@@ -46,7 +47,7 @@ def flat(carry):
 
 def test_one_compilation_serves_all_chunk_lengths_epochs_and_refreshes(monkeypatch):
     traces = []
-    make_step = programs.make_step
+    make_step = pure.make_step
 
     def counting(model, **options):
         step = make_step(model, **options)
@@ -57,7 +58,7 @@ def test_one_compilation_serves_all_chunk_lengths_epochs_and_refreshes(monkeypat
 
         return traced
 
-    monkeypatch.setattr(programs, "make_step", counting)
+    monkeypatch.setattr(pure, "make_step", counting)
     jax.clear_caches()  # of all programs of this process: a full one forgets new ones
     program = built()
     carry = trained(program, 1)
