@@ -92,8 +92,7 @@ def resnet50(
     Activation after the addition, shortcuts by a 1 x 1 convolution where the shape changes, the
     stride in the 3 x 3 convolution (where the first paper has it in the 1 x 1 before: as many
     parameters, less lost). Normalisation has no scale and shift, as in `resnet20`, so for 1000
-    large images' classes there are 25 503 912 parameters, where scales and shifts would make
-    25 557 032.
+    classes of large images there are 25 503 912 parameters; with them there are 25 557 032.
 
     Args:
       classes: number of outputs, >= 2.

@@ -36,7 +36,13 @@ SAMPLES = 6
 # What takes seconds to compile is held to float64, the stricter, and with -m slow to both.
 DEEP = ("resnet20", "resnet50", "vgg11", "character_transformer", "translation_transformer")
 # draws of parameters whose answers differ, where the usual one gives one answer to all
-SEEDS = {"cifarnet": 16, "resnet20": 7, "vgg11": 7, "translation_transformer": 11}
+SEEDS = {
+    "cifarnet": 16,
+    "resnet20": 7,
+    "resnet50": 22,
+    "vgg11": 7,
+    "translation_transformer": 11,
+}
 
 every_model = pytest.mark.parametrize("name", sorted(MODELS))
 every_model_and_dtype = pytest.mark.parametrize(
