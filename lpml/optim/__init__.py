@@ -1,5 +1,6 @@
 """Optimizers as optax transformations, one algorithm a file."""
 
+from lpml.optim.adagrad import adagrad
 from lpml.optim.adam import adam
 from lpml.optim.full_gradient import mean_over_data
 from lpml.optim.halp import HALPState, halp
@@ -17,6 +18,7 @@ from lpml.optim.loss_aware import (
 from lpml.optim.loss_aware_recipe import loss_aware
 from lpml.optim.low_precision import lp_sgd, lp_svrg, sgd
 from lpml.optim.momentum import momentum
+from lpml.optim.muon import muon
 from lpml.optim.periodic import PeriodicTransformation, Refreshed
 from lpml.optim.projected import ProjectedTransformation
 from lpml.optim.shampoo import ShampooState, shampoo
@@ -32,6 +34,7 @@ __all__ = [
     "Refreshed",
     "SVRGState",
     "ShampooState",
+    "adagrad",
     "adam",
     "all_but",
     "bits_report",
@@ -44,6 +47,7 @@ __all__ = [
     "master_params",
     "mean_over_data",
     "momentum",
+    "muon",
     "quantized_params",
     "sgd",
     "shampoo",

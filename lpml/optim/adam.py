@@ -3,7 +3,7 @@
 import jax
 import optax
 
-from lpml.optim.periodic import check_learning_rate
+from lpml.optim.schedules import Decay, scheduled
 
 
 def adam(
@@ -13,6 +13,9 @@ def adam(
     b2: float | jax.Array = 0.999,
     eps: float | jax.Array = 1e-8,
     weight_decay: float | jax.Array = 0.0,
+    warmup_steps: int = 0,
+    decay: Decay = "none",
+    decay_steps: int | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Adam with decoupled weight decay (AdamW where `weight_decay` is not 0).
 
@@ -22,13 +25,16 @@ def adam(
       b2: decay of the mean of their squares, in [0, 1).
       eps: added to the root of the latter, > 0.
       weight_decay: the weights shrink by learning_rate * weight_decay a step, >= 0.
+      warmup_steps, decay, decay_steps: of the rate, see `scheduled`.
 
     References:
       Kingma and Ba, Adam, ICLR 2015; Loshchilov and Hutter, ICLR 2019.
     """
-    check_learning_rate(learning_rate)
+    rate = scheduled(
+        learning_rate, warmup_steps=warmup_steps, decay=decay, decay_steps=decay_steps
+    )
     for name, value in (("b1", b1), ("b2", b2)):
         if isinstance(value, (int, float)) and not 0 <= value < 1:
             raise ValueError(f"{name} = {value} must be in [0, 1)")
-    chain = optax.adamw(learning_rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay)
+    chain = optax.adamw(rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay)
     return optax.with_extra_args_support(chain)

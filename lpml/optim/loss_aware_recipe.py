@@ -9,6 +9,7 @@ import optax
 
 from lpml.optim.loss_aware import all_but, loss_aware_quantization, weights_only
 from lpml.optim.periodic import check_learning_rate
+from lpml.optim.schedules import decayed, stepped
 
 INNER = ("adam", "rmsprop", "sgd")
 
@@ -69,7 +70,10 @@ def loss_aware(
         raise ValueError(f"inner {inner!r} does not exist; choose from {', '.join(INNER)}")
     if per not in ("tensor", "channel"):
         raise ValueError(f"per {per!r} does not exist; choose tensor or channel")
-    rate = _rate(learning_rate, schedule, list(milestones), factor)
+    if schedule not in ("constant", "sqrt"):
+        raise ValueError(f"schedule {schedule!r} does not exist; choose constant or sqrt")
+    rate = decayed(learning_rate, "sqrt" if schedule == "sqrt" else "none", None)
+    rate = stepped(rate, milestones, factor)
     directions = {
         "adam": lambda: optax.scale_by_adam(b1=b1, b2=b2, eps=eps),
         "rmsprop": lambda: optax.scale_by_rms(decay=b2, eps=eps, eps_in_sqrt=False),
@@ -119,23 +123,3 @@ def kept_in_box(
         return cut, state
 
     return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
-
-
-def _rate(learning_rate, schedule, milestones, factor):
-    """A number, or a function of the count of updates, which begins with 0."""
-    if schedule not in ("constant", "sqrt"):
-        raise ValueError(f"schedule {schedule!r} does not exist; choose constant or sqrt")
-    if not factor > 0:
-        raise ValueError(f"factor = {factor} must be positive")
-    if any(late <= early for early, late in zip([0, *milestones], milestones)):
-        raise ValueError(f"milestones = {milestones} must grow and be at least 1")
-    if schedule == "constant" and not milestones:
-        return learning_rate
-
-    def rate(count):
-        at = learning_rate / jnp.sqrt(count + 1.0) if schedule == "sqrt" else learning_rate
-        for step in milestones:
-            at = jnp.where(count >= step, at * factor, at)
-        return at
-
-    return rate

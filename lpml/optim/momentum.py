@@ -1,12 +1,13 @@
 """SGD with momentum and a rate that falls at milestones: the recipe of image networks."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from lpml.optim.periodic import check_learning_rate
+from lpml.optim.schedules import Decay, decayed, held_back, stepped
 
 
 def momentum(
@@ -19,6 +20,9 @@ def momentum(
     factor: float = 0.1,
     warmup_steps: int = 0,
     warmup_rate: float | jax.Array = 0.0,
+    warmup: Literal["constant", "linear"] = "constant",
+    decay: Decay = "none",
+    decay_steps: int | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Stochastic gradient descent with (heavy-ball or Nesterov) momentum.
 
@@ -39,6 +43,8 @@ def momentum(
       factor: > 0; alpha_t = alpha_0 factor^(number of milestones <= t), after the warm-up.
       warmup_steps: so many first steps, at least 0, have the rate `warmup_rate` instead.
       warmup_rate: >= 0; 0 leaves the weights where they are while the momentum builds up.
+      warmup: "linear" makes the rate grow in these steps, from `warmup_rate` to alpha_t.
+      decay, decay_steps: of the rate after the warm-up, besides milestones; see `scheduled`.
 
     Raises:
       ValueError: a number out of its range.
@@ -52,33 +58,14 @@ def momentum(
         raise ValueError(f"momentum = {momentum} must be in [0, 1)")
     if isinstance(weight_decay, (int, float)) and weight_decay < 0:
         raise ValueError(f"weight_decay = {weight_decay} must not be negative")
-    if not factor > 0:
-        raise ValueError(f"factor = {factor} must be positive")
-    steps = list(milestones)
-    if any(late <= early for early, late in zip([0, *steps], steps)):
-        raise ValueError(f"milestones = {steps} must grow and be at least 1")
-    _check_warmup(warmup_steps, warmup_rate)
-    rate = learning_rate
-    if steps:
-        rate = optax.piecewise_constant_schedule(learning_rate, dict.fromkeys(steps, factor))
-    if warmup_steps:
-        rate = _after_warmup(rate, warmup_steps, warmup_rate)
+    if warmup not in ("constant", "linear"):
+        raise ValueError(f"warmup {warmup!r} does not exist; choose constant or linear")
+    rate = stepped(learning_rate, milestones, factor)
+    rate = decayed(rate, decay, decay_steps, after=warmup_steps)
+    rate = held_back(rate, warmup_steps, warmup_rate, linear=warmup == "linear")
     return optax.with_extra_args_support(
         optax.chain(
             optax.add_decayed_weights(weight_decay),
             optax.sgd(rate, momentum=momentum, nesterov=nesterov),
         )
     )
-
-
-def _check_warmup(steps, rate):
-    if steps < 0:
-        raise ValueError(f"warmup_steps = {steps} must not be negative")
-    if isinstance(rate, (int, float)) and rate < 0:
-        raise ValueError(f"warmup_rate = {rate} must not be negative")
-
-
-def _after_warmup(rate, steps, first):
-    """The schedule `rate`, of which the first steps are replaced: milestones do not move."""
-    later = rate if callable(rate) else lambda _: rate
-    return lambda step: jnp.where(step < steps, first, later(step))

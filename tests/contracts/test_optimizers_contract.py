@@ -18,10 +18,13 @@ EPOCH = 8
 
 # Arguments for the least-squares problem of this file.
 ARGUMENTS: dict[str, dict[str, Any]] = {
+    "adagrad": dict(learning_rate=1.0),
     "adam": dict(learning_rate=0.1),
     # a scale for every weight, so that any weight is on its grid
     "loss_aware": dict(learning_rate=0.1, bits=2, group=1, clip=4.0),
     "momentum": dict(learning_rate=0.1, milestones=(600,)),
+    # its steps have one length, whatever the gradient: only a rate of 0 ends them
+    "muon": dict(learning_rate=0.1, decay="linear", decay_steps=400),
     "sgd": dict(learning_rate=0.1),
     # vectors: the only matrix of this problem is one column, which would be left to grafting
     "shampoo": dict(learning_rate=0.1, vectors=True, refresh_every=EPOCH, grafting="sgd"),
@@ -42,9 +45,11 @@ FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 # Changes of those for Rosenbrock's valley, whose curvature goes to 1000.
 ROSENBROCK: dict[str, dict[str, Any]] = {
+    "adagrad": dict(learning_rate=0.5),
     "adam": {},
     "loss_aware": {},
     "momentum": {},
+    "muon": dict(decay="none", decay_steps=None),  # Adam, of numbers without axes
     "sgd": {},
     "shampoo": {},
     "svrg": {},
@@ -57,10 +62,12 @@ LINEAR_ONLY = {"lm_halp": "takes linear models only: its step needs inputs and o
 # other, and optax compares factors of schedules.
 STATIC = {
     "lm_halp": {"bits", "input_bits", "l2"},
-    "momentum": {"factor", "warmup_steps", "warmup_rate"},
+    "muon": {"nesterov", "iterations"},
+    "momentum": {"factor", "warmup_rate"},
     "loss_aware": {"factor", "iterations", "weighted"},
     "shampoo": {"block_size", "max_dim", "merge", "averaged", "nesterov"},
 }
+SCHEDULE = {"warmup_steps", "decay_steps"}
 KEEPS_OUT_NAN = {"loss_aware": "leaves out such a step and counts it"}
 NO_ACCUMULATION = dict.fromkeys(
     ("svrg", "lp_svrg", "halp", "lm_halp"),
@@ -182,7 +189,7 @@ def test_reaches_the_optimum_of_a_quadratic(name):
 
 @all_but(LINEAR_ONLY)
 def test_walks_down_the_valley_of_rosenbrock(name):
-    tx = make(name, learning_rate=1e-3, **ROSENBROCK[name])
+    tx = make(name, **dict(learning_rate=1e-3) | ROSENBROCK[name])
     params, _ = train(tx, rosenbrock(), 20_000)
     assert abs(params["a"] - 1) < 0.03
     assert abs(params["b"] - 1) < 0.06
@@ -270,13 +277,15 @@ def test_works_in_a_chain_and_refreshes_by_itself_there(name):
 
 @every_optimizer
 def test_the_learning_rate_can_be_injected(name):
-    fixed = set(ARGUMENTS[name]) - {"learning_rate"} | STATIC.get(name, set())
+    fixed = set(ARGUMENTS[name]) - {"learning_rate"} | STATIC.get(name, set()) | SCHEDULE
     tx = optax.inject_hyperparams(OPTIMIZERS[name], static_args=fixed)(**ARGUMENTS[name])
     problem = least_squares()
     params, state = train(tx, problem, 3 * EPOCH)
     alone, _ = train(make(name), problem, 3 * EPOCH)
     np.testing.assert_allclose(params["w"], alone["w"], atol=1e-3)
-    assert float(state.hyperparams["learning_rate"]) == pytest.approx(0.1)
+    assert float(state.hyperparams["learning_rate"]) == pytest.approx(
+        ARGUMENTS[name]["learning_rate"]
+    )
 
 
 @all_but(NO_ACCUMULATION)

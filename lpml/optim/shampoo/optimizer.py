@@ -3,8 +3,8 @@
 import jax
 import optax
 
-from lpml.optim.periodic import check_learning_rate
 from lpml.optim.roots import Damping
+from lpml.optim.schedules import Decay, scheduled
 from lpml.optim.shampoo.blocks import Blocking
 from lpml.optim.shampoo.filtered import filtered
 from lpml.optim.shampoo.refresh import Refreshing
@@ -32,6 +32,9 @@ def shampoo(
     averaged: bool = True,
     nesterov: bool = False,
     weight_decay: float | jax.Array = 0.0,
+    warmup_steps: int = 0,
+    decay: Decay = "none",
+    decay_steps: int | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Shampoo with blocks, grafting, momentum and decoupled weight decay.
 
@@ -61,6 +64,7 @@ def shampoo(
       averaged: False is the heavy ball, m <- b1 m + u.
       nesterov: one step ahead of the momentum.
       weight_decay: lambda >= 0; it does not pass the momentum, and is scaled by alpha once.
+      warmup_steps, decay, decay_steps: of the rate, see `scheduled`.
 
     Raises:
       ValueError: a number out of its range, or a word that is none of these.
@@ -69,7 +73,9 @@ def shampoo(
       As in `scale_by_shampoo`; Agarwal et al., Disentangling Adaptive Gradient Methods from
       Learning Rates, arXiv 2002.11803, for grafting.
     """
-    check_learning_rate(learning_rate)
+    rate = scheduled(
+        learning_rate, warmup_steps=warmup_steps, decay=decay, decay_steps=decay_steps
+    )
     if isinstance(b1, (int, float)) and not 0 <= b1 < 1:
         raise ValueError(f"b1 = {b1} must be in [0, 1)")
     if isinstance(weight_decay, (int, float)) and weight_decay < 0:
@@ -82,6 +88,6 @@ def shampoo(
         ),
         filtered(b1, averaged=averaged, nesterov=nesterov),
         optax.add_decayed_weights(weight_decay),
-        optax.scale_by_learning_rate(learning_rate),
+        optax.scale_by_learning_rate(rate),
     )
     return optax.with_extra_args_support(chain)
