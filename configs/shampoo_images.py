@@ -1,25 +1,24 @@
 """Shampoo, Adam, AdaGrad, momentum SGD and Muon on images.
 
-Paper: Anil et al., Scalable Second Order Optimization for Deep Learning, arXiv 2002.09018, whose
-Shampoo trains ResNet-50 in fewer steps than SGD with momentum.
-Shows: a network by any of five optimizers, with a rate that warms up and falls to 0; `loss` and
-`accuracy` are means over an epoch's batches, `test_*` are measured after it.
+Paper: Anil et al., Scalable Second Order Optimization for Deep Learning, arXiv 2002.09018,
+whose Shampoo trains ResNet-50 in fewer steps than SGD with momentum.
+Shows: a network by any of five optimizers, with a rate that warms up and falls to 0; `loss`
+and `accuracy` are means over an epoch's batches, `test_*` are measured after it.
 
     python launch.py --config=configs/shampoo_images.py
     python launch.py --config=configs/shampoo_images.py:adam --config.optim.learning_rate=3e-3
-    python launch.py --config=configs/shampoo_images.py:mlp_adagrad      (dense layers, seconds)
+    python launch.py --config=configs/shampoo_images.py:mlp_adagrad    (dense layers)
     python launch.py --config=configs/shampoo_images.py:paper --config.data.dir=DATA
-    python launch.py --config=configs/shampoo_images.py:resnet50_shampoo,paper --config.data.dir=DATA
-    python launch.py --config=configs/shampoo_images.py --sweep          (methods, and few bits)
-    python launch.py --experiment=shampoo_images                         (the figures, the claims)
+    python launch.py --config=configs/shampoo_images.py --sweep        (methods, and few bits)
+    python launch.py --experiment=shampoo_images                       (the figure, the claims)
 
 Expected: EXPECTED
 Variants: a size and a method (shampoo, adam, adagrad, momentum, muon for ResNet-20; the same
-behind `mlp_` for dense layers and behind `resnet50_`, with the stem for small images). At sizes
-tiny and default thin networks learn scikit-learn's digits, and Shampoo sums its statistics and
-has the lengths of AdaGrad's updates. Size paper is CIFAR-10, cropped and mirrored, in batches of
-1024, and Shampoo's settings are the published ones of ResNet-50 (lengths of SGD's updates, new
-roots in every step, p = 4 for every axis), but for the rate.
+behind `mlp_` for dense layers and behind `resnet50_`, with the stem for small images). At
+sizes tiny and default thin networks learn scikit-learn's digits, and Shampoo sums its
+statistics and has the lengths of AdaGrad's updates. Size paper is CIFAR-10, cropped and
+mirrored, in batches of 1024, and Shampoo's settings are the published ones of ResNet-50
+(lengths of SGD's updates, new roots in every step, p = 4 for every axis), but for the rate.
 """
 
 from ml_collections import ConfigDict
