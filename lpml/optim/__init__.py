@@ -21,19 +21,27 @@ from lpml.optim.momentum import momentum
 from lpml.optim.muon import muon
 from lpml.optim.periodic import PeriodicTransformation, Refreshed
 from lpml.optim.projected import ProjectedTransformation
+from lpml.optim.refresher import HostRefreshedTransformation, RootRefresher, RootsFailed
+from lpml.optim.reporting import ReportingTransformation
 from lpml.optim.shampoo import ShampooState, shampoo
+from lpml.optim.soap import SoapState, soap
 from lpml.optim.svrg import SVRGState, svrg
 
 __all__ = [
     "BitsReport",
     "HALPState",
+    "HostRefreshedTransformation",
     "LMHALPState",
     "LossAwareState",
     "PeriodicTransformation",
     "ProjectedTransformation",
     "Refreshed",
+    "ReportingTransformation",
+    "RootRefresher",
+    "RootsFailed",
     "SVRGState",
     "ShampooState",
+    "SoapState",
     "adagrad",
     "adam",
     "all_but",
@@ -51,6 +59,7 @@ __all__ = [
     "quantized_params",
     "sgd",
     "shampoo",
+    "soap",
     "svrg",
     "weights_only",
 ]

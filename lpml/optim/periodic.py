@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from lpml.optim.reporting import ReportingTransformation, nothing_to_report
+
 Params = Any
 OptState = Any
 
@@ -18,13 +20,7 @@ class Refreshed(NamedTuple):
     opt_state: OptState
 
 
-def nothing_to_report(opt_state: OptState) -> dict[str, jax.Array]:
-    """The report of a transformation that has nothing to say."""
-    del opt_state
-    return {}
-
-
-class PeriodicTransformation(optax.GradientTransformationExtraArgs):
+class PeriodicTransformation(ReportingTransformation):
     """An optax transformation with one more function, `refresh`, wanted every `every` steps.
 
     It is an ordinary `(init, update)` pair for optax. A loop that knows `refresh` calls
@@ -40,12 +36,11 @@ class PeriodicTransformation(optax.GradientTransformationExtraArgs):
 
     every: int
     refresh: Callable[..., Refreshed]
-    report: Callable[[OptState], dict[str, jax.Array]]
 
     def __new__(cls, init, update, *, every, refresh, report=nothing_to_report):
         """Builds the pair and hangs the further functions on it."""
-        self = super().__new__(cls, init, update)
-        self.every, self.refresh, self.report = every, refresh, report
+        self = super().__new__(cls, init, update, report=report)
+        self.every, self.refresh = every, refresh
         return self
 
 

@@ -3,16 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax
-import optax
-
-from lpml.optim.periodic import nothing_to_report
+from lpml.optim.reporting import ReportingTransformation, nothing_to_report
 
 Params = Any
 OptState = Any
 
 
-class ProjectedTransformation(optax.GradientTransformationExtraArgs):
+class ProjectedTransformation(ReportingTransformation):
     """An optax transformation that also says what the parameters are, given its state.
 
     It is an ordinary `(init, update)` pair for optax, whose updates lead to the parameters of
@@ -27,10 +24,9 @@ class ProjectedTransformation(optax.GradientTransformationExtraArgs):
     """
 
     visible: Callable[[OptState, Params], Params]
-    report: Callable[[OptState], dict[str, jax.Array]]
 
     def __new__(cls, init, update, *, visible, report=nothing_to_report):
         """Builds the pair and hangs the further functions on it."""
-        self = super().__new__(cls, init, update)
-        self.visible, self.report = visible, report
+        self = super().__new__(cls, init, update, report=report)
+        self.visible = visible
         return self

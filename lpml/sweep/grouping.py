@@ -78,6 +78,8 @@ def group_jobs(jobs: Sequence[Job]) -> list[Group]:
         found.setdefault(key, []).append(job)
         if program.place.devices > 1:
             why_alone[key] = "each is spread over the devices already"
+        elif program.beside.alone:
+            why_alone[key] = program.beside.alone
         elif program.model.heavy and jax.default_backend() == "cpu":
             why_alone[key] = "convolutions under vmap are slow on a CPU"
         elif len(found[key]) > 1:

@@ -8,6 +8,7 @@ from typing import Any, NoReturn, Protocol
 
 from lpml.parallel.processes import agreed_count, agreed_stop
 from lpml.training.checkpoint import Checkpoints
+from lpml.training.endings import RunFailed, Stopped
 from lpml.training.events import EventWriter
 from lpml.training.metrics_log import MetricsLog
 from lpml.training.program import Carry
@@ -15,18 +16,6 @@ from lpml.training.progress import Progress
 
 # One call of the compiled loop aims at this long, so that a signal is answered soon.
 SECONDS_PER_CALL = 0.5
-
-
-class RunFailed(RuntimeError):
-    """A training that cannot go on; the message is one sentence with the step and the cause."""
-
-
-class Stopped(Exception):
-    """A training that saved its state because it was asked to stop."""
-
-    def __init__(self, step: int):
-        super().__init__(f"stopped at step {step}; the same command resumes there")
-        self.step = step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,8 +46,31 @@ class Schedule:
         return min(*due, self.steps)
 
 
+class Beside(Protocol):
+    """What is done on the host between two steps, at steps that it names itself."""
+
+    def next_step(self, step: int) -> int | None:
+        """The first step after `step` at which it wants to act; None: never."""
+
+    def act(self, carry: Carry, step: int) -> Carry:
+        """Acts after `step` steps; the carry is donated. Called at other steps too."""
+
+    def saved(self, carry: Carry) -> Carry:
+        """What a checkpoint holds, of which `resumed` goes on; the carry stays usable."""
+
+    def resumed(self, carry: Carry) -> Carry:
+        """The carry to train with, of a fresh or restored one."""
+
+    def close(self) -> None:
+        """The training is over, whichever way."""
+
+
 class Trainable(Protocol):
     """A program as the loop sees it: one training, or many side by side."""
+
+    @property
+    def beside(self) -> Beside:
+        """What happens between the steps."""
 
     @property
     def rows(self) -> int:
@@ -167,14 +179,24 @@ def fit(
       RunFailed: the loss, or a metric at a line of the log, is not finite.
       Stopped: see `should_stop`.
     """
-    pace = _Pace(program.rows)
+    try:
+        _fit(program, carry, schedule, outputs, start, should_stop)
+    finally:
+        program.beside.close()
+
+
+def _fit(program, carry, schedule, outputs, start, should_stop):
+    pace, beside = _Pace(program.rows), program.beside
     step = start
+    carry = beside.resumed(carry)
     if step == 0:
         carry = _log(program, carry, 0, outputs=outputs, rate=None)
     while step < schedule.steps:
         if schedule.refresh_every and step % schedule.refresh_every == 0:
             carry = program.refresh(carry)
-        event = schedule.next_event(step)
+        # what is due after a step is done before the next one, hence after its checkpoint
+        carry = beside.act(carry, step)
+        event = min(schedule.next_event(step), beside.next_step(step) or schedule.steps)
         while step < event:
             count = agreed_count(min(pace.steps, event - step), at=step)
             started = time.perf_counter()
@@ -184,7 +206,7 @@ def fit(
             step += count
             outputs.reached(step)
             if step < event and agreed_stop(should_stop()):
-                outputs.save(step, carry, required=True)
+                outputs.save(step, beside.saved(carry), required=True)
                 raise Stopped(step)
         last = step == schedule.steps
         if step % schedule.log_every == 0 or last:
@@ -192,7 +214,7 @@ def fit(
         # after the log: a resumed run does not repeat it
         stop = not last and agreed_stop(should_stop())
         if step % schedule.checkpoint_every == 0 or last or stop:
-            outputs.save(step, carry, required=last or stop)
+            outputs.save(step, beside.saved(carry), required=last or stop)
         if stop:
             raise Stopped(step)
 

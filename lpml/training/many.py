@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from lpml.training.beside import Nothing
 from lpml.training.program import (
     MAX_INDICES_PER_CALL,
     Carry,
@@ -47,7 +48,7 @@ class ManyPrograms:
     ):
         self.programs = programs
         self.pattern = programs[0]
-        self.objective = self.pattern.objective
+        self.objective, self.beside = self.pattern.objective, Nothing()
         self._settings = {name: weak_array(values) for name, values in settings.items()}
         self._make_tx = make_tx
         self._likes = likes

@@ -13,8 +13,9 @@ from flax import struct
 
 from lpml.data import Dataset, batch_indices
 from lpml.models import Supervised
-from lpml.optim import PeriodicTransformation, ProjectedTransformation
+from lpml.optim import PeriodicTransformation, ReportingTransformation
 from lpml.parallel import Placement
+from lpml.training.beside import beside
 from lpml.training.state import TrainState
 from lpml.training.step import (
     Metrics,
@@ -39,12 +40,14 @@ class Carry(struct.PyTreeNode):
       sums: metrics of the steps since the last line of the log, summed.
       count: () int32, how many steps that are.
       bad_step: () int32, the first step with a non-finite loss, -1 while there is none.
+      beside: in checkpoints, what the host has ready for later steps; else None.
     """
 
     state: TrainState
     sums: dict[str, jax.Array]
     count: jax.Array
     bad_step: jax.Array
+    beside: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,8 +128,7 @@ def functions(
     refresh = make_refresh(model, **passes)
 
     def report(state):
-        speaks = isinstance(tx, (PeriodicTransformation, ProjectedTransformation))
-        own = tx.report(state.opt_state) if speaks else {}
+        own = tx.report(state.opt_state) if isinstance(tx, ReportingTransformation) else {}
         return own if workers is None else {**own, **workers.report(state.params)}
 
     return Functions(
@@ -172,6 +174,7 @@ class Program:
         self.start_from, self.workers = start_from, workers
         self.model, self.tx, self.batches = model, tx, batches
         self.dataset = dataset
+        self.beside = beside(tx)
         self.objective = objective
         self.full_batch_size = full_batch_size
         self.place = place = place or Placement()
@@ -221,14 +224,15 @@ class Program:
         return self._init(jax.random.key(seed), self.example_batch())
 
     def shapes(self) -> Carry:
-        """What `init` gives, as shapes and dtypes; nothing is computed or moved."""
+        """What a checkpoint holds, as shapes and dtypes; nothing is computed or moved."""
         size = self.batches.batch_size
         batch = {
             k: jax.ShapeDtypeStruct((size, *v.shape[1:]), v.dtype)
             for k, v in self.dataset.train.items()
         }
         batch["index"] = jax.ShapeDtypeStruct((size,), jnp.int32)
-        return jax.eval_shape(self._init, jax.eval_shape(jax.random.key, 0), batch)
+        carry = jax.eval_shape(self._init, jax.eval_shape(jax.random.key, 0), batch)
+        return self.beside.shapes(carry)
 
     def example_batch(self) -> dict[str, jax.Array]:
         """The first samples of the training set, as a batch of the run's size."""
@@ -250,11 +254,13 @@ class Program:
 
     def measure(self, carry: Carry) -> tuple[Carry, dict[str, float]]:
         """The numbers of a line of the log, and the carry with its sums reset."""
-        numbers = line_of(self, carry, int(carry.count))
+        steps = int(carry.count)
+        numbers = line_of(self, carry, steps)
         sums, count = self._reset((carry.sums, carry.count))
         carry = carry.replace(sums=sums, count=count)
         fetched = jax.device_get(numbers)  # one transfer; it sorts the names
-        return carry, {name: float(fetched[name]) for name in numbers}
+        own = self.beside.report() if steps else {}
+        return carry, {name: float(fetched[name]) for name in numbers} | own
 
     def evaluate(
         self, carry: Carry, *, with_gradient: bool, data: dict[str, jax.Array] | None = None

@@ -28,6 +28,17 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "sgd": dict(learning_rate=0.1),
     # vectors: the only matrix of this problem is one column, which would be left to grafting
     "shampoo": dict(learning_rate=0.1, vectors=True, refresh_every=EPOCH, grafting="sgd"),
+    # one gradient leaves all but one eigenvector to rounding: so not from the first step on
+    "soap": dict(
+        learning_rate=0.1,
+        vectors=True,
+        refresh_every=EPOCH,
+        start_at=EPOCH,
+        b1=0.9,
+        b2=0.99,
+        decay="linear",
+        decay_steps=400,
+    ),
     "svrg": dict(learning_rate=0.1, inner_steps=EPOCH),
     "lp_sgd": dict(learning_rate=0.1, bits=16, radius=4.0),
     "lp_svrg": dict(learning_rate=0.1, inner_steps=EPOCH, bits=16, radius=4.0),
@@ -52,6 +63,7 @@ ROSENBROCK: dict[str, dict[str, Any]] = {
     "muon": dict(decay="none", decay_steps=None),  # Adam, of numbers without axes
     "sgd": {},
     "shampoo": {},
+    "soap": dict(decay="none", decay_steps=None),
     "svrg": {},
     "lp_sgd": dict(bits=20),
     "lp_svrg": dict(bits=20),
@@ -65,6 +77,7 @@ STATIC = {
     "muon": {"nesterov", "iterations"},
     "momentum": {"factor", "warmup_rate"},
     "loss_aware": {"factor", "iterations", "weighted"},
+    "soap": {"block_size", "max_dim", "merge", "carried", "start_at"},
     "shampoo": {"block_size", "max_dim", "merge", "averaged", "nesterov"},
 }
 SCHEDULE = {"warmup_steps", "decay_steps"}

@@ -1,7 +1,8 @@
 """Shampoo in parts: blocks, statistics, roots, grafting, momentum; `optimizer` joins them.
 
-Whoever renews roots from outside of the program reads `find_state(opt_state)`, solves for
-`exponent_of(name)` of each of its stacks, and puts the roots in with `swapped`.
+Roots are renewed in the program, or on the host by `lpml.optim.RootRefresher`, which takes a
+snapshot of the statistics, solves for `exponent_of(name)` of each stack, and puts the roots
+into the state with `swapped`; `hosted` says so to it.
 """
 
 from lpml.optim.shampoo.blocks import Blocking, exponent_of, plan_blocks

@@ -3,10 +3,13 @@
 import jax
 import optax
 
+from lpml.optim.refresher import HostRefreshedTransformation, HostWork
+from lpml.optim.reporting import ReportingTransformation
 from lpml.optim.roots import Damping
 from lpml.optim.schedules import Decay, scheduled
 from lpml.optim.shampoo.blocks import Blocking
 from lpml.optim.shampoo.filtered import filtered
+from lpml.optim.shampoo.hosted import host_side, report
 from lpml.optim.shampoo.refresh import Refreshing
 from lpml.optim.shampoo.transformation import scale_by_shampoo
 
@@ -22,10 +25,18 @@ def shampoo(
     beta2: float | jax.Array = 0.99,
     epsilon: float | jax.Array = 1e-5,
     damping: str = "relative",
-    root: str = "newton",
+    root: str | None = None,
     refresh: str = "program",
     refresh_every: int = 20,
     start_at: int | None = None,
+    delay: int | None = None,
+    first_delay: int = 0,
+    executor: str = "thread",
+    host_workers: int | None = None,
+    late: str = "block",
+    timeout: float = 600.0,
+    max_failures: int = 3,
+    on_failure: str = "graft",
     grafting: str = "rmsprop",
     graft_eps: float | jax.Array = 1e-8,
     b1: float | jax.Array = 0.9,
@@ -53,10 +64,16 @@ def shampoo(
       epsilon: of the damping, >= 0. In float32, 1e-6 leaves matrices of low rank, as they are
         in the beginning, with residuals near the 0.5 at which a root is refused.
       damping: "relative" to the largest eigenvalue, "absolute", or "truncate" small ones.
-      root: the solver, "newton" or "eigh" (which "truncate" needs).
-      refresh: "program" renews roots in the step, "host" leaves it to someone outside.
+      root: the solver, "newton" or "eigh" (which "truncate" needs); on the host also "svd".
+        None is Newton in the program and eigh on the host.
+      refresh: "program" renews roots in the step; "host" in float64 on the CPU while the
+        training goes on, by a `RootRefresher` that the training loop of this package calls by
+        itself and a loop of one's own between two steps.
       refresh_every: steps between two refreshes, >= 1.
       start_at: the step (from 1) of the first refresh; `refresh_every` by default.
+      delay, first_delay, executor, host_workers, late, timeout, max_failures, on_failure: of
+        refresh "host"; see `HostWork`, whose `workers` is `host_workers` here. By default the
+        roots of one refresh are swapped in when the next begins.
       grafting: "none", "sgd", "adagrad", "rmsprop" or "adam": whose length updates have, and
         who moves what has no roots.
       graft_eps: of the grafted method, > 0.
@@ -82,6 +99,10 @@ def shampoo(
         raise ValueError(f"weight_decay = {weight_decay} must not be negative")
     blocking = Blocking(block_size, max_dim, exponent, merge, vectors)
     refreshing = Refreshing(refresh_every, start_at, root, Damping(damping, epsilon), refresh)
+    work = HostWork(
+        delay, first_delay, executor, host_workers, late, timeout, max_failures, on_failure
+    )
+    work.check(refresh_every)
     chain = optax.chain(
         scale_by_shampoo(
             blocking, refreshing, beta2=beta2, grafting=grafting, graft_eps=graft_eps
@@ -90,4 +111,9 @@ def shampoo(
         optax.add_decayed_weights(weight_decay),
         optax.scale_by_learning_rate(rate),
     )
-    return optax.with_extra_args_support(chain)
+    init, update = optax.with_extra_args_support(chain)
+    if refresh == "host":
+        return HostRefreshedTransformation(
+            init, update, host=host_side(refreshing, work), report=report
+        )
+    return ReportingTransformation(init, update, report=report)

@@ -1,7 +1,6 @@
 """New roots inside of the program, every so many steps."""
 
 import dataclasses
-import functools
 from collections.abc import Callable
 
 import jax
@@ -9,10 +8,13 @@ import jax.numpy as jnp
 
 from lpml.optim.roots import Damping, RootReport, eigh_roots, newton_roots
 from lpml.optim.shampoo.blocks import exponent_of
+from lpml.optim.shampoo.condition import Clock, only_when
 from lpml.optim.shampoo.state import ShampooState, swapped
 
 Solver = Callable[..., RootReport]
 SOLVERS: dict[str, Solver] = {"newton": newton_roots, "eigh": eigh_roots}
+# by whom: with what, the default first
+METHODS = {"program": tuple(SOLVERS), "host": ("eigh", "svd", "newton")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,10 +25,12 @@ class Refreshing:
       every: steps between two refreshes, >= 1.
       start_at: the step (from 1) that the first roots are for, >= 1. Few gradients make
         matrices of low rank, whose roots are mostly damping. None is `every`.
-      root: "newton", products only, or "eigh", one matrix after another.
+      root: "newton", products only, or "eigh", one matrix after another; on the host also
+        "svd". None is Newton in the program, where an accelerator multiplies fast, and eigh on
+        the host.
       damping: of the matrices, see `Damping`.
-      by: "program", in the step that it is due; "host", by someone who calls `swapped`
-        between two steps. Until then every update is the diagonal method's.
+      by: "program", in the step that it is due; "host", in float64 by a `RootRefresher`
+        between two steps. Until it comes every update is the diagonal method's.
 
     Raises:
       ValueError: a number out of its range, or a word that is none of these.
@@ -34,35 +38,43 @@ class Refreshing:
 
     every: int = 20
     start_at: int | None = None
-    root: str = "newton"
+    root: str | None = None
     damping: Damping = Damping(epsilon=1e-5)  # noqa: RUF009 (frozen)
     by: str = "program"
 
     def __post_init__(self):
-        for name, value in (("refresh_every", self.every), ("start_at", self.start_at)):
-            if value is not None and (value != int(value) or value < 1):
-                raise ValueError(f"{name} = {value} must be an integer of at least 1")
-        if self.root not in SOLVERS:
-            raise ValueError(f"root {self.root!r} does not exist; choose {', '.join(SOLVERS)}")
-        if self.by not in ("program", "host"):
-            raise ValueError(f"refresh {self.by!r} does not exist; choose program, host")
-        if self.by == "program" and self.root == "newton" and self.damping.truncates:
+        Clock(self.every, self.start_at)
+        if self.by not in METHODS:
+            raise ValueError(f"refresh {self.by!r} does not exist; choose {', '.join(METHODS)}")
+        if self.root is not None and self.root not in METHODS[self.by]:
+            known = ", ".join(METHODS[self.by])
+            raise ValueError(f"root {self.root!r} does not exist; choose {known}")
+        if self.method == "newton" and self.damping.truncates:
             raise ValueError(
                 "damping 'truncate' needs eigenvalues, which root 'newton' does not know: take "
                 "root 'eigh'"
             )
 
+    @property
+    def method(self) -> str:
+        """The solver, None resolved."""
+        return self.root or METHODS[self.by][0]
+
+    @property
+    def first(self) -> int:
+        """The step of the first refresh, None resolved."""
+        return Clock(self.every, self.start_at).first
+
     def due(self, step: jax.Array) -> jax.Array:
         """Whether the step of this number (from 1) renews the roots."""
-        start = self.every if self.start_at is None else self.start_at
-        return (step >= start) & ((step - start) % self.every == 0)
+        return Clock(self.every, self.start_at).due(step)
 
 
 def refreshed(state: ShampooState, refreshing: Refreshing) -> ShampooState:
     """The state with the roots of its own statistics if that is due at step + 1."""
     if refreshing.by == "host" or not state.stats:
         return state
-    solver, kind = SOLVERS[refreshing.root], refreshing.damping.kind
+    solver, kind = SOLVERS[refreshing.method], refreshing.damping.kind
 
     def renew(state, epsilon):
         damping = Damping(kind, epsilon)
@@ -80,46 +92,12 @@ def refreshed(state: ShampooState, refreshing: Refreshing) -> ShampooState:
 
     due = refreshing.due(state.step + 1)
     epsilon = jnp.asarray(refreshing.damping.epsilon, jnp.result_type(float))
-    renewed = only_when(due, renew, state._replace(graft=()), epsilon)
+    renewed = only_when(
+        due, renew, lambda state, _: _changing(state), state._replace(graft=()), epsilon
+    )
     return renewed._replace(stats=state.stats, graft=state.graft)
 
 
 def _changing(state: ShampooState) -> ShampooState:
     """Without what a refresh only reads, lest a condition copy it at every step."""
     return state._replace(stats={}, graft=())
-
-
-def only_when(
-    due: jax.Array,
-    renew: Callable[[ShampooState, jax.Array], ShampooState],
-    state: ShampooState,
-    epsilon: jax.Array,
-) -> ShampooState:
-    """`renew(state, epsilon)` if `due`, else the `_changing(state)`, also under vmap.
-
-    vmap turns a condition into a selection between both results: a sweep in one program would
-    solve for roots at every step. So here it becomes a condition on whether anyone is due, and
-    then a loop over all, which also keeps batched eigh out of programs (see `eigh_roots`).
-    """
-
-    @jax.custom_batching.custom_vmap
-    def perhaps(due, state, epsilon):
-        return jax.lax.cond(due, renew, lambda state, _: _changing(state), state, epsilon)
-
-    @perhaps.def_vmap
-    def one_by_one(axis_size, in_batched, *arguments):
-        full = jax.tree.map(
-            functools.partial(_with_axis, axis_size), arguments, tuple(in_batched)
-        )
-        state = jax.lax.cond(
-            full[0].any(),
-            lambda: jax.lax.map(lambda each: perhaps(*each), full),
-            lambda: _changing(full[1]),
-        )
-        return state, jax.tree.map(lambda _: True, state)
-
-    return perhaps(due, state, epsilon)
-
-
-def _with_axis(size: int, leaf: jax.Array, batched: bool) -> jax.Array:
-    return leaf if batched else jnp.broadcast_to(leaf, (size, *leaf.shape))

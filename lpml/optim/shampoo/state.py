@@ -51,7 +51,12 @@ def first_state(plan: Plan, graft: optax.OptState, dtype: jax.typing.DTypeLike) 
 
 
 def swapped(
-    state: ShampooState, roots: Stacks, ok: Stacks, *, roots_from: jax.Array | int
+    state: ShampooState,
+    roots: Stacks,
+    ok: Stacks,
+    *,
+    roots_from: jax.Array | int,
+    drop: Stacks | None = None,
 ) -> ShampooState:
     """The state with new roots where they are `ok`; elsewhere the old ones stay, bit for bit.
 
@@ -60,16 +65,22 @@ def swapped(
       roots: [K, b, b] of every stack.
       ok: [K] bool of every stack, as in `RootReport`.
       roots_from: `step` of the state whose statistics these are the roots of.
+      drop: [K] bool of every stack: these blocks go back to the grafting method.
     """
 
     def failed(name, before):
         asked = (state.stats[name] != 0).any((1, 2))  # zeros have no root and need none
         return before + (asked & ~ok[name])
 
+    def succeeded(name, before):
+        after = before + ok[name]
+        return after if drop is None else jnp.where(drop[name], 0, after)
+
+    anyone = jnp.stack([flags.any() for flags in ok.values()]).any()
     return state._replace(
         roots={name: accepted(old, roots[name], ok[name]) for name, old in state.roots.items()},
-        roots_from=jnp.asarray(roots_from, jnp.int32),
-        refresh_ok={name: n + ok[name] for name, n in state.refresh_ok.items()},
+        roots_from=jnp.where(anyone, jnp.asarray(roots_from, jnp.int32), state.roots_from),
+        refresh_ok={name: succeeded(name, n) for name, n in state.refresh_ok.items()},
         refresh_failed={name: failed(name, n) for name, n in state.refresh_failed.items()},
     )
 
@@ -80,8 +91,19 @@ def find_state(opt_state: optax.OptState) -> ShampooState:
     Raises:
       ValueError: there is none, or more than one.
     """
-    leaves = jax.tree.leaves(opt_state, is_leaf=lambda x: isinstance(x, ShampooState))
-    found = [leaf for leaf in leaves if isinstance(leaf, ShampooState)]
+    leaves = jax.tree.leaves(opt_state, is_leaf=_is_state)
+    found = [leaf for leaf in leaves if _is_state(leaf)]
     if len(found) != 1:
         raise ValueError(f"one ShampooState is needed in the state, and {len(found)} are there")
     return found[0]
+
+
+def with_state(opt_state: optax.OptState, state: ShampooState) -> optax.OptState:
+    """Nested states of optax with another `ShampooState` in the place of theirs."""
+    return jax.tree.map(
+        lambda leaf: state if _is_state(leaf) else leaf, opt_state, is_leaf=_is_state
+    )
+
+
+def _is_state(thing):
+    return isinstance(thing, ShampooState)

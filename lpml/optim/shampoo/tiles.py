@@ -4,11 +4,19 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from lpml.optim.shampoo.blocks import Piece, Plan
 
 # One array [T, b1, .., bk] for each group of a plan.
 Tiles = list[jax.Array]
+
+
+def widened(tree: optax.Updates) -> optax.Updates:
+    """In at least float32: squares, their means and norms of bfloat16 would be too coarse."""
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(leaf, jnp.result_type(jnp.float32, leaf)), tree
+    )
 
 
 def gather(plan: Plan, leaves: Sequence[jax.Array], dtype: jax.typing.DTypeLike) -> Tiles:

@@ -9,7 +9,7 @@ from lpml.optim.shampoo.grafting import grafted, grafting_method, kept_finite
 from lpml.optim.shampoo.kronecker import accumulated, direction, statistics, with_roots
 from lpml.optim.shampoo.refresh import Refreshing, refreshed
 from lpml.optim.shampoo.state import first_state
-from lpml.optim.shampoo.tiles import gather, scatter
+from lpml.optim.shampoo.tiles import gather, scatter, widened
 
 
 def scale_by_shampoo(
@@ -61,7 +61,7 @@ def scale_by_shampoo(
     def init(params):
         leaves = jax.tree.leaves(params)
         dtype = jnp.result_type(jnp.float32, *leaves)
-        return first_state(_plan(leaves, blocking), method.init(_wide(params)), dtype)
+        return first_state(_plan(leaves, blocking), method.init(widened(params)), dtype)
 
     def preconditioned(leaves, diagonal, state):
         """What becomes of the diagonal method's updates, and the state after it."""
@@ -81,7 +81,7 @@ def scale_by_shampoo(
         return result, state
 
     def update(updates, state, params=None):
-        wide = _wide(updates)
+        wide = widened(updates)
         diagonal, graft = method.update(wide, state.graft, params)
         state = state._replace(graft=kept_finite(graft, state.graft))
         leaves, tree = jax.tree.flatten(wide)
@@ -92,13 +92,6 @@ def scale_by_shampoo(
         return narrow, state._replace(step=state.step + 1)
 
     return optax.GradientTransformation(init, update)
-
-
-def _wide(tree: optax.Updates) -> optax.Updates:
-    """In at least float32: squares, their means and norms of bfloat16 would be too coarse."""
-    return jax.tree.map(
-        lambda leaf: jnp.asarray(leaf, jnp.result_type(jnp.float32, leaf)), tree
-    )
 
 
 def _plan(leaves: list[jax.Array], blocking: Blocking) -> Plan:
