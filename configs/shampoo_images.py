@@ -42,29 +42,27 @@ def get_config(variant=""):
     network = network.rpartition("_")[2]
     epochs, samples, batch_size = LENGTHS[size]
     epoch = samples // batch_size
-    steps = epochs * epoch
-
     config = ConfigDict()
     config.seed = 1
     config.precision = "float32"
     config.data = _data(network, size, samples)
     config.model = _model(network, size)
+    config.train = dict(
+        steps=epochs * epoch,
+        batch_size=batch_size,
+        sampling="shuffle",
+        log_every=epoch,
+        checkpoint_every=10 * epoch,
+        objective="batch",
+    )
     config.optim = dict(
         name=optimizer,
         learning_rate=(PUBLISHED_RATES if size == "paper" else RATES)[optimizer],
         weight_decay=1e-4 if size == "paper" else 0.0,
         warmup_steps=(5 if size == "paper" else 1) * epoch,
         decay="quadratic" if size == "paper" else "cosine",
-        decay_steps=steps,
+        decay_steps=config.train.get_oneway_ref("steps"),
         **_settings(optimizer, size),
-    )
-    config.train = dict(
-        steps=steps,
-        batch_size=batch_size,
-        sampling="shuffle",
-        log_every=epoch,
-        checkpoint_every=10 * epoch,
-        objective="batch",
     )
     return config
 
