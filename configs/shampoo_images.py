@@ -14,11 +14,12 @@ and `accuracy` are means over an epoch's batches, `test_*` are measured after it
 
 Expected: EXPECTED
 Variants: a size and a method (shampoo, adam, adagrad, momentum, muon for ResNet-20; the same
-behind `mlp_` for dense layers and behind `resnet50_`, with the stem for small images). At
-sizes tiny and default thin networks learn scikit-learn's digits, and Shampoo sums its
-statistics and has the lengths of AdaGrad's updates. Size paper is CIFAR-10, cropped and
-mirrored, in batches of 1024, and Shampoo's settings are the published ones of ResNet-50
-(lengths of SGD's updates, new roots in every step, p = 4 for every axis), but for the rate.
+behind `mlp_` for dense layers; resnet50, with the stem for small images, by Shampoo). At size
+tiny dense layers stand in for all networks; at size default thin ones learn scikit-learn's
+digits. At both Shampoo sums its statistics and has the lengths of AdaGrad's updates. Size paper
+is CIFAR-10, cropped and mirrored, in batches of 1024, and Shampoo's settings are the published
+ones of ResNet-50 (lengths of SGD's updates, new roots in every step, p = 4 for every axis), but
+for the rate.
 """
 
 from ml_collections import ConfigDict
@@ -27,8 +28,7 @@ from ml_collections.config_dict import placeholder
 from configs.variants import parse
 
 OPTIMIZERS = ("shampoo", "adam", "adagrad", "momentum", "muon")
-NETWORKS = ("resnet20", "resnet50", "mlp")
-METHODS = (*OPTIMIZERS, *(f"{n}_{o}" for n in NETWORKS[1:] for o in OPTIMIZERS))
+METHODS = (*OPTIMIZERS, *(f"mlp_{name}" for name in OPTIMIZERS), "resnet50")
 # epochs, samples of an epoch, samples of a step
 LENGTHS = {"tiny": (3, 128, 32), "default": (12, 1024, 64), "paper": (100, 50000, 1024)}
 RATES = {"shampoo": 0.1, "adam": 1e-2, "adagrad": 0.03, "momentum": 0.1, "muon": 0.03}
@@ -38,8 +38,8 @@ PUBLISHED_RATES = {**RATES, "shampoo": 0.4, "adam": 3e-3, "momentum": 0.4}
 def get_config(variant=""):
     """See the module's docstring."""
     size, method = parse(variant, methods=METHODS)
-    network, _, optimizer = f"resnet20_{method}".rpartition("_")
-    network = network.rpartition("_")[2]
+    optimizer = "shampoo" if method == "resnet50" else method.removeprefix("mlp_")
+    network = _network(size, method)
     epochs, samples, batch_size = LENGTHS[size]
     epoch = samples // batch_size
     config = ConfigDict()
@@ -67,6 +67,12 @@ def get_config(variant=""):
     return config
 
 
+def _network(size, method):
+    if size == "tiny" or method.startswith("mlp_"):
+        return "mlp"
+    return "resnet50" if method == "resnet50" else "resnet20"
+
+
 def _data(network, size, samples):
     if size == "paper":
         return ConfigDict(
@@ -86,11 +92,11 @@ def _model(network, size):
         model.activation = "relu"
         return model
     if network == "resnet20":
-        model.width = {"tiny": 4, "default": 8, "paper": 16}[size]
-        model.depth = 8 if size == "tiny" else 20
+        model.width = 16 if size == "paper" else 8
+        model.depth = 20
     else:
-        model.width = {"tiny": 2, "default": 4, "paper": 64}[size]
-        model.blocks = (1,) if size == "tiny" else (3, 4, 6, 3)
+        model.width = 64 if size == "paper" else 4
+        model.blocks = (3, 4, 6, 3)
         model.large_images = False
     model.augment = "crop_flip" if size == "paper" else placeholder(str)
     return model

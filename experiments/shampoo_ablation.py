@@ -166,10 +166,9 @@ def draw(losses: Losses) -> dict[str, Figure]:
     by_rate.set_ylabel("test loss at the end (nats)")
     by_rate.legend()
     for kind in AGED:
-        slugs = {int(s.rpartition("_")[2]): s for s in losses.ends if s.startswith(f"{kind}_")}
-        slugs[20] = f"grafting_{kind}"
-        ages = sorted(slugs)
-        _line(by_age, ages, [losses.best(slugs[age]) for age in ages], kind)
+        aged = {float(s.rpartition("_")[2]): s for s in losses.ends if s.startswith(f"{kind}_")}
+        aged[20.0] = f"grafting_{kind}"
+        _line(by_age, sorted(aged), [losses.best(aged[age]) for age in sorted(aged)], kind)
     by_age.set(xscale="log", xlabel="steps between two refreshes", title="age of the roots")
     for axes in (by_rate, by_age):
         axes.grid(True, color="0.88")
