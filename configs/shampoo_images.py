@@ -7,15 +7,14 @@ and `accuracy` are means over an epoch's batches, `test_*` are measured after it
 
     python launch.py --config=configs/shampoo_images.py
     python launch.py --config=configs/shampoo_images.py:adam --config.optim.learning_rate=3e-3
-    python launch.py --config=configs/shampoo_images.py:mlp_adagrad    (dense layers)
     python launch.py --config=configs/shampoo_images.py:paper --config.data.dir=DATA
-    python launch.py --config=configs/shampoo_images.py --sweep        (methods, and few bits)
-    python launch.py --experiment=shampoo_images                       (the figure, the claims)
+    python launch.py --config=configs/shampoo_images.py --sweep    (methods, and few bits)
+    python launch.py --experiment=shampoo_images                   (the figure, the claims)
 
 Expected: EXPECTED
-Variants: a size and a method (shampoo, adam, adagrad, momentum, muon for ResNet-20; the same
-behind `mlp_` for dense layers; resnet50, with the stem for small images, by Shampoo). At size
-tiny dense layers stand in for all networks; at size default thin ones learn scikit-learn's
+Variants: a size and a method (shampoo, adam, adagrad, momentum, muon for ResNet-20; resnet50,
+with the stem for small images, by Shampoo). At size tiny dense layers stand in for both; at
+size default thin networks learn scikit-learn's
 digits. At both Shampoo sums its statistics and has the lengths of AdaGrad's updates. Size paper
 is CIFAR-10, cropped and mirrored, in batches of 1024, and Shampoo's settings are the published
 ones of ResNet-50 (lengths of SGD's updates, new roots in every step, p = 4 for every axis), but
@@ -28,7 +27,7 @@ from ml_collections.config_dict import placeholder
 from configs.variants import parse
 
 OPTIMIZERS = ("shampoo", "adam", "adagrad", "momentum", "muon")
-METHODS = (*OPTIMIZERS, *(f"mlp_{name}" for name in OPTIMIZERS), "resnet50")
+METHODS = (*OPTIMIZERS, "resnet50")
 # epochs, samples of an epoch, samples of a step
 LENGTHS = {"tiny": (3, 128, 32), "default": (12, 1024, 64), "paper": (100, 50000, 1024)}
 RATES = {"shampoo": 0.1, "adam": 1e-2, "adagrad": 0.03, "momentum": 0.1, "muon": 0.03}
@@ -38,8 +37,8 @@ PUBLISHED_RATES = {**RATES, "shampoo": 0.4, "adam": 3e-3, "momentum": 0.4}
 def get_config(variant=""):
     """See the module's docstring."""
     size, method = parse(variant, methods=METHODS)
-    optimizer = "shampoo" if method == "resnet50" else method.removeprefix("mlp_")
-    network = _network(size, method)
+    optimizer = "shampoo" if method == "resnet50" else method
+    network = "mlp" if size == "tiny" else method if method == "resnet50" else "resnet20"
     epochs, samples, batch_size = LENGTHS[size]
     epoch = samples // batch_size
     config = ConfigDict()
@@ -67,12 +66,6 @@ def get_config(variant=""):
     return config
 
 
-def _network(size, method):
-    if size == "tiny" or method.startswith("mlp_"):
-        return "mlp"
-    return "resnet50" if method == "resnet50" else "resnet20"
-
-
 def _data(network, size, samples):
     if size == "paper":
         return ConfigDict(
@@ -88,7 +81,7 @@ def _model(network, size):
     model = ConfigDict(dict(name=network, l2=0.0))
     model.quant = dict(weights="none", activations="none", gradients="none")
     if network == "mlp":
-        model.hidden = {"tiny": (16,), "default": (64, 64), "paper": (512, 512)}[size]
+        model.hidden = (16,)
         model.activation = "relu"
         return model
     if network == "resnet20":

@@ -92,13 +92,27 @@ def dense_rates(method: Method, size: str) -> list[float]:
 
 def _point(network, method, rate, seed, size):
     rate = float(f"{rate:.3g}")
-    thin = {"model.depth": 8} if network == "resnet20" and size == "default" else {}
-    variant = method.name if network == "resnet20" else f"{network}_{method.name}"
     return Point(
         f"{network}-{method.name}-rate{rate:g}-seed{seed}",
-        f"{CONFIG}:{variant},{size}",
-        {**thin, "optim.learning_rate": rate, "seed": seed},
+        f"{CONFIG}:{method.name},{size}",
+        {**NETWORKS[network, size], "optim.learning_rate": rate, "seed": seed},
     )
+
+
+def _dense(hidden):
+    formats = {"weights": "none", "activations": "none", "gradients": "none"}
+    return {
+        "name": "mlp", "hidden": hidden, "activation": "relu", "l2": 0.0, "quant": formats
+    }  # fmt: skip
+
+
+NETWORKS: dict[tuple[str, str], dict[str, Any]] = {
+    ("mlp", "tiny"): {},
+    ("mlp", "default"): {"model": _dense((64, 64)), "data.flat": True},
+    ("mlp", "paper"): {"model": _dense((512, 512))},
+    ("resnet20", "default"): {"model.depth": 8},
+    ("resnet20", "paper"): {},
+}
 
 
 class Trained(NamedTuple):
