@@ -41,10 +41,10 @@ SHARED: dict[str, dict[str, Any]] = {
 }
 # of each kind of grafting, the likeliest in the middle
 RATES = {
-    "rmsprop": (0.003, 0.01, 0.03),
-    "adam": (0.003, 0.01, 0.03),
-    "adagrad": (0.03, 0.1, 0.3),
-    "sgd": (1.0, 3.0, 10.0),
+    "rmsprop": (0.01, 0.03, 0.1),
+    "adam": (0.01, 0.03, 0.1),
+    "adagrad": (0.1, 0.3, 1.0),
+    "sgd": (3.0, 10.0, 30.0),
     "none": (0.01, 0.03, 0.1),
 }
 LOOKS = {

@@ -89,8 +89,7 @@ def losses(**doctored):
     found = shampoo_ablation.Losses({})
     for slug, percent in percents.items():
         ends = {s: 2 * (1 + percent * NOISE[s] / 100) * NOISE[s] for s in SEEDS}
-        usual, other = (0.03, 0.1) if "none" in slug else (0.01, 0.03)
-        found.ends[slug] = {usual: ends, other: {s: 3 * end for s, end in ends.items()}}
+        found.ends[slug] = {0.03: ends, 0.1: {s: 3 * end for s, end in ends.items()}}
     return found
 
 
