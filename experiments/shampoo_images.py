@@ -56,9 +56,9 @@ class Method(NamedTuple):
 
 
 SHAMPOO = Method("shampoo", "Shampoo", "#D55E00", "-", "o", 1 / STEP, 1e-2 / STEP)
-ADAM = Method("adam", "Adam", "#0072B2", "--", "s", 1e-2, 1e-4)
+ADAM = Method("adam", "Adam", "#0072B2", "--", "s", 0.1 / STEP, 1e-4)
 ADAGRAD = Method("adagrad", "AdaGrad", "#E69F00", "-.", "^", 0.1 / STEP, 1e-3)
-MOMENTUM = Method("momentum", "momentum SGD", "#000000", ":", "v", 1 / STEP, 1e-3)
+MOMENTUM = Method("momentum", "momentum SGD", "#000000", ":", "v", 1.0, 1e-3)
 MUON = Method("muon", "Muon", "#CC79A7", "--", "D", 0.1 / STEP, 1e-3 / STEP)
 METHODS = (SHAMPOO, ADAM, ADAGRAD, MOMENTUM, MUON)
 JUDGED = (SHAMPOO, ADAM, MOMENTUM)  # convolutions are slow: all five only at size paper
