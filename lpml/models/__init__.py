@@ -5,6 +5,7 @@ from lpml.models.lenet import lenet5
 from lpml.models.linear import linear_regression, logistic_regression, multinomial_regression
 from lpml.models.mlp import mlp
 from lpml.models.resnet import resnet20
+from lpml.models.resnet50 import resnet50
 from lpml.models.supervised import Supervised
 from lpml.models.transformer import character_transformer
 from lpml.models.translating import translate, translate_all
@@ -21,6 +22,7 @@ __all__ = [
     "mlp",
     "multinomial_regression",
     "resnet20",
+    "resnet50",
     "translate",
     "translate_all",
     "translation_transformer",

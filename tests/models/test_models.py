@@ -21,6 +21,7 @@ CASES = {
     "lenet5": (dict(classes=3, widths=(2, 3, 6, 5)), (8, 8, 1)),
     "cifarnet": (dict(classes=3, width=2, hidden=(5, 4), crop=None), (4, 4, 1)),
     "resnet20": (dict(classes=3, width=2, depth=8), (4, 4, 1)),
+    "resnet50": (dict(classes=3, width=2, blocks=(1,)), (4, 4, 1)),
     "vgg11": (dict(classes=3, width=1), (4, 4, 1)),
     "character_transformer": (dict(classes=4, layers=1, width=8, heads=2, hidden=12), (5,)),
     "translation_transformer": (
@@ -33,9 +34,15 @@ OF_TEXTS = ("character_transformer", "translation_transformer")
 SAMPLES = 6
 
 # What takes seconds to compile is held to float64, the stricter, and with -m slow to both.
-DEEP = ("resnet20", "vgg11", "character_transformer", "translation_transformer")
+DEEP = ("resnet20", "resnet50", "vgg11", "character_transformer", "translation_transformer")
 # draws of parameters whose answers differ, where the usual one gives one answer to all
-SEEDS = {"cifarnet": 16, "resnet20": 7, "vgg11": 7, "translation_transformer": 11}
+SEEDS = {
+    "cifarnet": 16,
+    "resnet20": 7,
+    "resnet50": 22,
+    "vgg11": 7,
+    "translation_transformer": 11,
+}
 
 every_model = pytest.mark.parametrize("name", sorted(MODELS))
 every_model_and_dtype = pytest.mark.parametrize(
@@ -296,6 +303,7 @@ def test_unsigned_formats_follow_the_activation_of_the_model():
     assert unsigned("mlp", activation=dict(bits=2)) == [False, True, True]
     assert unsigned("lenet5") == [False, True, True, True, True]
     assert unsigned("resnet20") == [False] + 7 * [True]
+    assert unsigned("resnet50") == [False] + 5 * [True]
     assert unsigned("vgg11") == [False] + 8 * [True]
 
 

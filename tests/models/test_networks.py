@@ -2,6 +2,7 @@
 
 import itertools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,6 +40,62 @@ def test_resnet20_has_its_parameters():
     assert thin["Dense_0"]["kernel"].shape == (32, 10)
 
 
+def published_resnet50(classes):
+    """Parameters of the published table: kernels and dense layer; scales and shifts."""
+    kernels, channels, inputs = 7 * 7 * 3 * 64, 64, 64
+    for inside, blocks in ((64, 3), (128, 4), (256, 6), (512, 3)):
+        kernels += inputs * 4 * inside  # the shortcut
+        channels += 4 * inside
+        for _ in range(blocks):
+            kernels += inputs * inside + 9 * inside**2 + inside * 4 * inside
+            channels += 6 * inside
+            inputs = 4 * inside
+    return kernels + (inputs + 1) * classes, 2 * channels
+
+
+def test_resnet50_has_its_parameters():
+    plain, affine = published_resnet50(1000)
+    assert plain + affine == 25_557_032, "as torchvision counts them"
+    model = models.resnet50(classes=1000, large_images=True)
+    params, state = shapes(model, (224, 224, 3))
+    assert count(params) == plain == 25_503_912
+    assert 2 * count(state["batch_stats"]) == 2 * affine, "scales and shifts it has not"
+    assert len(params) == 53 + 1
+    small, _ = shapes(models.resnet50(classes=1000), (32, 32, 3))
+    assert count(params) - count(small) == (49 - 9) * 3 * 64
+
+
+def test_resnet50_halves_its_images_where_it_should():
+    def sides(image, **how):
+        model = models.resnet50(classes=5, blocks=(1, 2, 1, 1), **how)
+        seen = {}
+
+        def record(next_call, args, kwargs, context):
+            out = next_call(*args, **kwargs)
+            if type(context.module).__name__ == "Conv":
+                seen[context.module.name] = out.shape[1:]
+            return out
+
+        with nn.intercept_methods(record):
+            out, _ = jax.eval_shape(
+                model.module.init_with_output,
+                *(jax.random.key(0), jax.ShapeDtypeStruct((2, *image), jnp.float32)),
+            )
+        assert out.shape == (2, 5)
+        return [seen[f"Conv_{i}"] for i in range(len(seen))]
+
+    large = sides((224, 224, 3), large_images=True)
+    assert large[:5] == [(112, 112, 64)] + 2 * [(56, 56, 64)] + 2 * [(56, 56, 256)]
+    # reduced before the stride, then halved; the shortcut is halved too
+    assert large[5:9] == [(56, 56, 128), (28, 28, 128), (28, 28, 512), (28, 28, 512)]
+    assert large[9:12] == [(28, 28, 128), (28, 28, 128), (28, 28, 512)]
+    assert large[-1] == (7, 7, 2048)
+    small = sides((32, 32, 3))
+    assert small[0] == (32, 32, 64)
+    assert small[-1] == (4, 4, 2048)
+    assert len(small) == len(large) == 20
+
+
 def test_vgg11_has_its_parameters():
     params, state = shapes(models.vgg11(classes=10), (32, 32, 3))
     widths = [3, 64, 128, 256, 256, 512, 512, 512, 512]
@@ -53,13 +110,14 @@ def test_vgg11_has_its_parameters():
     "make",
     [
         lambda **how: models.resnet20(classes=3, width=2, depth=8, **how),
+        lambda **how: models.resnet50(classes=3, width=1, blocks=(1, 1), **how),
         lambda **how: models.vgg11(classes=3, width=1, **how),
         lambda **how: models.lenet5(classes=3, normalise=True, **how),
         lambda **how: models.mlp(classes=3, normalise=True, **{"activation": "relu"} | how),
     ],
-    ids=["resnet20", "vgg11", "lenet5", "mlp"],
+    ids=["resnet20", "resnet50", "vgg11", "lenet5", "mlp"],
 )
-def test_float_and_quantised_networks_have_the_same_trees(make):
+def test_float_and_quantised_networks_have_the_same_trees(make, request):
     plain, few = make(), make(activation=STAIRCASE, quant=dict(weights="fixed8"))
     assert jax.tree.all(
         jax.tree.map(
@@ -69,7 +127,8 @@ def test_float_and_quantised_networks_have_the_same_trees(make):
     learned, _ = shapes(make(activation=dict(alpha="learned")), (8, 8, 1))
     own = [name for name in learned if name.startswith("QuantizedReLU")]
     assert own
-    assert len(own) == len(shapes(plain, (8, 8, 1))[1]["batch_stats"])
+    shortcuts = 2 if "resnet50" in request.node.name else 0  # normalised, added, then activated
+    assert len(own) == len(shapes(plain, (8, 8, 1))[1]["batch_stats"]) - shortcuts
 
 
 def test_a_staircase_brings_normalisation_to_networks_that_had_none():
@@ -80,13 +139,14 @@ def test_a_staircase_brings_normalisation_to_networks_that_had_none():
 
 
 def convolved(x, kernel, strides=1):
-    """3 x 3 with a frame of zeros, channels last."""
-    framed = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    """An odd square kernel with a frame of zeros, channels last."""
+    side = len(kernel)
+    framed = np.pad(x, ((0, 0), *((side // 2, side // 2),) * 2, (0, 0)))
     rows, columns = x.shape[1:3]
     windows = [
         framed[:, i : i + rows : strides, j : j + columns : strides] @ kernel[i, j]
-        for i in range(3)
-        for j in range(3)
+        for i in range(side)
+        for j in range(side)
     ]
     return np.sum(windows, axis=0)
 
@@ -116,6 +176,16 @@ def resnet(layers, x, act):
     return x.mean((1, 2))
 
 
+def bottlenecks(layers, x, act):
+    x = act(layers(x))
+    for stage, blocks in enumerate((2, 1)):
+        for block in range(blocks):
+            strides = 2 if stage and not block else 1
+            y = layers(act(layers(act(layers(x)), strides)))
+            x = act(y + (x if block else layers(x, strides)))
+    return x.mean((1, 2))
+
+
 def vgg(layers, x, act):
     for _, pooled in VGG11:
         x = act(layers(x))
@@ -134,9 +204,13 @@ def staircase(x):
     ("make", "reference"),
     [
         (lambda **how: models.resnet20(classes=3, width=2, depth=8, **how), resnet),
+        (
+            lambda **how: models.resnet50(classes=3, width=2, blocks=(2, 1), **how),
+            bottlenecks,
+        ),
         (lambda **how: models.vgg11(classes=3, width=1, **how), vgg),
     ],
-    ids=["resnet20", "vgg11"],
+    ids=["resnet20", "resnet50", "vgg11"],
 )
 def test_evaluation_is_that_of_numpy(make, reference):
     with jax.enable_x64(True):
@@ -186,6 +260,10 @@ def test_every_activation_of_a_quantised_network_lies_on_its_levels():
         (lambda: models.resnet20(classes=2, depth=18), r"depth = 18 must be 6 n \+ 2"),
         (lambda: models.resnet20(classes=2, depth=2), r"depth = 2 must be 6 n \+ 2"),
         (lambda: models.resnet20(classes=2, width=0), "width = 0 must be at least 1"),
+        (lambda: models.resnet50(classes=2, blocks=(3, 0)), r"blocks = \(3, 0\) must hold at"),
+        (lambda: models.resnet50(classes=2, blocks=()), r"blocks = \(\) must hold at least 1"),
+        (lambda: models.resnet50(classes=2, width=0), "width = 0 must be at least 1"),
+        (lambda: shapes(models.resnet50(classes=2), (9,)), r"takes images \(B, H, W, C\)"),
         (lambda: models.vgg11(classes=2, width=0), "width = 0 must be at least 1"),
         (lambda: models.vgg11(classes=2, activation=dict(bits=9)), "activation: bits = 9 must"),
         (lambda: models.mlp(classes=2, activation=dict(bitz=2)), "activation.bitz does not"),
