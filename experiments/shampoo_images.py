@@ -55,7 +55,7 @@ class Method(NamedTuple):
     lowest: float
 
 
-SHAMPOO = Method("shampoo", "Shampoo", "#D55E00", "-", "o", 1 / STEP, 1e-2 / STEP)
+SHAMPOO = Method("shampoo", "Shampoo", "#D55E00", "-", "o", 1.0, 1e-2 / STEP)
 ADAM = Method("adam", "Adam", "#0072B2", "--", "s", 0.1 / STEP, 1e-4)
 ADAGRAD = Method("adagrad", "AdaGrad", "#E69F00", "-.", "^", 0.1 / STEP, 1e-3)
 MOMENTUM = Method("momentum", "momentum SGD", "#000000", ":", "v", 1.0, 1e-3)

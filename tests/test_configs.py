@@ -60,7 +60,15 @@ TINY_FORMS = sorted(tiny_forms())
 MEASURED = [form for form in TINY_FORMS if is_measurement(tiny(form))]
 every_tiny_form = pytest.mark.parametrize("form", TINY_FORMS)
 every_measurement = pytest.mark.parametrize("form", MEASURED)
-every_training = pytest.mark.parametrize("form", sorted({*TINY_FORMS} - {*MEASURED}))
+# The other methods of these differ in an optimizer alone, which has a contract of its own.
+OTHER_OPTIMIZER = re.compile(r"shampoo_(characters|images|translation):(?!shampoo|resnet)")
+every_training = pytest.mark.parametrize(
+    "form",
+    [
+        pytest.param(form, marks=[pytest.mark.slow] if OTHER_OPTIMIZER.match(form) else [])
+        for form in sorted({*TINY_FORMS} - {*MEASURED})
+    ],
+)
 
 
 def assembled(config):
