@@ -16,8 +16,9 @@ and roots renewed every `optim.refresh_every` steps, and for diagonal methods.
 Expected: Shampoo is ahead of Adam in the first fifth of the steps; on the Markov chain both end
 at a test loss of 2.18 to 2.19, 0.1 above its entropy, and roots of 200 steps ago do as well.
 Takes 15 s on two CPU cores. Variants: a size and a method (shampoo, adam, adagrad, momentum,
-muon). Sizes tiny and default learn a Markov chain of entropy 2.08; paper is Tiny Shakespeare in
-windows of 32 from --config.data.dir=DATA with DATA/tinyshakespeare, at width 128, 500 steps.
+muon, soap). Sizes tiny and default learn a Markov chain of entropy 2.08; paper is Tiny
+Shakespeare in windows of 32 from --config.data.dir=DATA with DATA/tinyshakespeare, at width
+128, 500 steps.
 """
 
 from ml_collections import ConfigDict
@@ -33,6 +34,7 @@ RATES = {
     "adagrad": (0.3, 3e-2),
     "momentum": (0.3, 0.1),
     "muon": (3e-2, 3e-3),
+    "soap": (3e-2, 3e-3),
 }
 METHODS = tuple(RATES)
 
@@ -68,6 +70,7 @@ def get_config(variant=""):
         log_every=log_every,
         checkpoint_every=steps,
         objective="batch",
+        start_from=placeholder(str),
     )
     config.optim = dict(
         name=method,
@@ -127,6 +130,10 @@ def _shampoo(size):
         on_failure="graft",
         grafting="rmsprop",
         graft_eps=1e-8,
+        statistics_format=placeholder(str),  # None: floats
+        roots_format=placeholder(str),
+        state_form="factor",
+        state_rounding="stochastic",
     )
 
 

@@ -25,6 +25,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from experiments.rates import bracketed
 from experiments.style import log_axes
 from lpml.runs import Point, Run, Verdict, judge_mean
 
@@ -244,7 +245,8 @@ def _ends(axes: Any, trained: Trained, network: str, method: Method) -> None:
         for rate in rates
     ]
     mean = np.array([np.exp(np.log(v).mean()) for v in ends])
-    spread = (mean - [v.min() for v in ends], [v.max() for v in ends] - mean)
+    spread = np.array([mean - [v.min() for v in ends], [v.max() for v in ends] - mean])
+    spread = np.maximum(spread, 0)  # exp(log x) may miss x
     axes.errorbar(
         rates, mean, spread, color=method.color, linestyle=method.line, marker=method.marker,
         markersize=4, capsize=3,
@@ -273,6 +275,12 @@ def check(trained: Trained, size: str) -> list[Verdict]:
                 below=0, unit=POINTS,
             )
         )  # fmt: skip
+        methods = [method for method in METHODS if trained.rates(network, method)]
+        tried = {
+            m.label: (trained.best(network, m)[2], trained.rates(network, m)) for m in methods
+        }
+        seeds = trained.loss[trained.best(network, SHAMPOO)]
+        verdicts.append(bracketed(name, tried, [*seeds]))
     verdicts.append(
         judge_mean(
             f"dense layers: rates within {MARGIN} nats of the best span more with Shampoo than "

@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.curves import in_words
+from experiments.rates import bracketed
 from experiments.style import log_axes
 from lpml.runs import Point, Run, Verdict, judge, judge_mean
 
@@ -243,6 +244,8 @@ def check(trained: Trained) -> list[Verdict]:
         seed: float(curve.bleu[-1] - trained.best(ADAM)[seed].bleu[-1])
         for seed, curve in trained.best(SHAMPOO).items()
     }
+    tried = {m.label: (trained.rate(m), trained.rates(m)) for m in METHODS}
+    verdicts.append(bracketed("translation", tried, [*trained.best(SHAMPOO)]))
     claim = "BLEU at the end is not lower with Shampoo than with Adam, but for half a point"
     return [*verdicts, judge_mean(claim, gained, above=-0.5, unit=" points")]
 

@@ -33,7 +33,6 @@ from lpml.data.translation import (
     pieces,
     source_pieces,
     synthetic_translation,
-    translation_dataset,
 )
 
 __all__ = [
@@ -71,6 +70,5 @@ __all__ = [
     "tatoeba_corpus",
     "tinyshakespeare",
     "train_subwords",
-    "translation_dataset",
     "uniform_regression",
 ]

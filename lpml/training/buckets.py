@@ -71,6 +71,11 @@ def buckets_of(dataset: Dataset, upto: Sequence[int]) -> Buckets:
     if any(b <= a for a, b in zip((1, *upto), upto)):
         raise ValueError(f"buckets = {tuple(upto)} must grow and be at least 2")
     longest = dataset.train["x"].shape[-1]
+    if min(upto, default=0) >= longest:
+        raise ValueError(
+            f"buckets = {tuple(upto)} are all as long as the data's sentences, {longest}; give "
+            "shorter ones or leave buckets out"
+        )
     ends = (*(length for length in upto if length < longest), longest)
     return Buckets(ends, np.searchsorted(ends, lengths(dataset.train)))
 

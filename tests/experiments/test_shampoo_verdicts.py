@@ -4,14 +4,36 @@ import numpy as np
 import pytest
 
 from experiments import shampoo_ablation, shampoo_images
+from experiments.rates import bracketed
 from lpml.runs import Run
 
 SEEDS = (1, 2, 3)
 NOISE = {1: 0.99, 2: 1.0, 3: 1.01}
 
 
+GRID = "worse ones on both sides"
+
+
 def not_holding(experiment, results, size="default"):
-    return [v.claim for v in experiment.check(results, size) if v.verdict != "holds"]
+    """Claims about optimizers; those about the rates tried have a test of their own."""
+    verdicts = [v for v in experiment.check(results, size) if GRID not in v.claim]
+    return [v.claim for v in verdicts if v.verdict != "holds"]
+
+
+@pytest.mark.parametrize(
+    ("best", "word", "said"),
+    [
+        ((0.1, 0.1), "holds", "so for all 2"),
+        ((0.1, 1.0), "undecided", "Adam's is the largest of 3, 1"),
+        ((0.01, 1.0), "fails", "Shampoo's is the smallest of 3, 0.01; Adam's is the largest"),
+    ],
+)
+def test_best_rates_at_an_edge_are_told(best, word, said):
+    rates = [0.01, 0.1, 1.0]
+    tried = {"Shampoo": (best[0], rates), "Adam": (best[1], rates)}
+    verdict = bracketed("digits", tried, [1, 2])
+    assert verdict.verdict == word
+    assert verdict.measured.startswith(said)
 
 
 def fall(end):

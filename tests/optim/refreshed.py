@@ -17,8 +17,8 @@ SHAPES = {"w": (6, 4), "k": (3, 5), "v": (3,)}
 
 def make(every=4, **settings):
     """Shampoo on 6 x 4 and 3 x 5 matrices in blocks of 4 and a vector, rooted by the host."""
-    host = {"refresh": "host", "refresh_every": every, "host_workers": 2}
-    return shampoo(0.02, block_size=4, **{**host, **settings})
+    usual = {"refresh": "host", "refresh_every": every, "host_workers": 2, "block_size": 4}
+    return shampoo(0.02, **{**usual, **settings})
 
 
 def start():

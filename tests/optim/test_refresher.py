@@ -123,6 +123,10 @@ def fails(solve, name, stack):
     raise OSError("the disk of the solver is full")
 
 
+def leaves(solve, name, stack):
+    raise SystemExit("a solver must not end the training")
+
+
 def nan(solve, name, stack):
     solved = solve(name, stack)
     return solved._replace(matrix=solved.matrix * np.nan)
@@ -133,7 +137,7 @@ def wrong_shape(solve, name, stack):
     return solved._replace(matrix=solved.matrix[:, 1:])
 
 
-@pytest.mark.parametrize("broken", [fails, nan, wrong_shape])
+@pytest.mark.parametrize("broken", [fails, leaves, nan, wrong_shape])
 def test_failures_keep_the_old_roots_and_are_counted(broken):
     good = train(make(4, delay=2), 5)
     held = jax.device_get(find_state(good[1]))
@@ -239,6 +243,56 @@ def test_late_roots_may_be_taken_later():
     assert int(find_state(opt_state).roots_from) == 2
 
 
+def test_who_hangs_is_not_waited_for_and_still_counted():
+    gate, calls = threading.Event(), []
+
+    def hangs(solve, name, stack):
+        calls.append(name)
+        if len(calls) <= 1:
+            gate.wait(20)
+        return solve(name, stack)
+
+    tx = with_solver(make(2, delay=1, first_delay=1, late="skip", timeout=0.3), hangs)
+    params, opt_state = start()
+    with RootRefresher(tx) as refresher:
+        until = time.monotonic() + 20
+        number = 1
+        while int(find_state(opt_state).roots_from) < 0 and time.monotonic() < until:
+            params, opt_state = step()(params, opt_state, number)
+            opt_state = refresher.after_step(number, opt_state)
+            number += 1
+        report = refresher.report()
+    gate.set()
+    assert int(find_state(opt_state).roots_from) > 2
+    assert report["roots_jobs_failed"] >= 1
+    assert report["roots_workers_replaced"] >= 1
+
+
+def test_any_patience_is_one():
+    def slow(solve, name, stack):
+        time.sleep(0.02)
+        return solve(name, stack)
+
+    for timeout in (1e10, float("inf")):
+        tx = with_solver(make(4, delay=0, timeout=timeout), slow)
+        _, opt_state = train(tx, 4)
+        assert int(find_state(opt_state).roots_from) == 4
+
+
+def test_nothing_to_solve_for_is_no_error():
+    tx = shampoo(0.1, refresh="host", refresh_every=1, delay=0)
+    params = {"v": jnp.ones(3), "s": jnp.ones(())}
+    opt_state = tx.init(params)
+    with RootRefresher(tx) as refresher:
+        for number in (1, 2):
+            updates, opt_state = tx.update(params, opt_state, params)
+            opt_state = refresher.after_step(number, opt_state)
+        flight = refresher.in_flight(opt_state)
+    assert tx.report(opt_state) == {}
+    assert flight.matrices == {}
+    assert float(updates["s"]) < 0
+
+
 def dies_once(folder, solve, name, stack):
     """Ends its process, the first time that anyone calls it."""
     try:
@@ -324,7 +378,11 @@ def test_mistakes_of_the_caller():
         (dict(on_failure="cry"), "on_failure 'cry' does not exist"),
         (dict(timeout=0), "timeout = 0 must be a positive"),
         (dict(max_failures=-1), "max_failures = -1"),
-        (dict(root="qr"), "root 'qr' does not exist; choose eigh, svd, newton"),
+        (dict(root="qr"), "root 'qr' does not exist with refresh 'host'; choose eigh, svd"),
+        (dict(host_workers=0), "host_workers = 0 must be an integer of at least 1"),
+        (dict(first_delay=float("nan")), "first_delay = nan must be an integer"),
+        (dict(block_size="8"), "block_size = '8' must be an integer"),
+        (dict(refresh="program"), "host_workers is of refresh 'host': set that, or leave"),
         (dict(root="newton", damping="truncate"), "needs eigenvalues"),
     ],
 )

@@ -252,7 +252,7 @@ def test_rates_decays_and_damping_are_numbers_that_a_sweep_traces():
         (dict(exponent=1.5), "exponent = 1.5 must be an integer"),
         (dict(refresh_every=0), "refresh_every = 0 must be an integer of at least 1"),
         (dict(start_at=0), "start_at = 0 must be an integer of at least 1"),
-        (dict(root="svd"), "root 'svd' does not exist; choose newton, eigh"),
+        (dict(root="svd"), "root 'svd' does not exist with refresh 'program'; choose newton, eigh"),
         (dict(refresh="soon"), "refresh 'soon' does not exist; choose program, host"),
         (dict(damping="some"), "damping 'some' does not exist; choose relative, absolute"),
         (dict(damping="truncate"), "damping 'truncate' needs eigenvalues"),
@@ -262,7 +262,7 @@ def test_rates_decays_and_damping_are_numbers_that_a_sweep_traces():
         (dict(beta2=0.0), r"beta2 = 0.0 must be in \(0, 1\]"),
         (dict(graft_eps=0.0), "graft_eps = 0.0 must be positive"),
         (dict(b1=1.0), r"b1 = 1.0 must be in \[0, 1\)"),
-        (dict(weight_decay=-1.0), "weight_decay = -1.0 must not be negative"),
+        (dict(weight_decay=-1.0), "weight_decay = -1.0 must be >= 0 and finite"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(changes, sentence):

@@ -49,6 +49,12 @@ class Pending:
     step: int
     due: int
     result: "Future[Result]"
+    since: float = dataclasses.field(default_factory=time.monotonic)
+
+    @property
+    def age(self) -> float:
+        """Seconds since the snapshot."""
+        return time.monotonic() - self.since
 
 
 class RootRefresher:
@@ -75,8 +81,8 @@ class RootRefresher:
     def __init__(self, tx: optax.GradientTransformation):
         if not isinstance(tx, HostRefreshedTransformation):
             raise ValueError(
-                "a RootRefresher needs a transformation that leaves its roots to the host, "
-                "such as shampoo(..., refresh='host'); this one renews them by itself"
+                "a RootRefresher needs a transformation that leaves its roots to the host: "
+                "shampoo(..., refresh='host') itself, also where it is a part of a chain"
             )
         host: HostSide = tx.host
         self._host = host
@@ -189,7 +195,7 @@ class RootRefresher:
                 work.count,
                 self._host.solve,
                 processes=work.executor == "process",
-                timeout=work.timeout,
+                timeout=work.patience,
             )
         workers, swaps = self._workers, self._swaps
         result = in_background(lambda: self._solved(snapshot, step, swaps, workers))
@@ -224,19 +230,21 @@ class RootRefresher:
         """Whether these roots are to be swapped in now, be it after a wait."""
         if step < pending.due:
             return False
-        in_time = pending.result.done()
+        in_time, work = pending.result.done(), self._host.work
         if not in_time and step == pending.due:
             self._late += 1
-        return in_time or self._host.work.late == "block"
+        return in_time or work.late == "block" or pending.age > work.patience
 
     def _awaited(self, pending):
         """The result of a refresh; where none comes, one in which every matrix has failed."""
+        work = self._host.work
+        overdue = work.late == "skip" and pending.age > work.patience
         try:
-            return pending.result.result(self._host.work.timeout)
+            return pending.result.result(0 if overdue else work.patience)
         except ValueError:  # the caller's mistake
             raise
         except NotInTime:
-            reason = f"none came in {self._host.work.timeout:g} seconds"
+            reason = f"none came in {work.timeout:g} seconds"
             self._drop_workers()  # who hangs is left behind, and replaced by the next refresh
             self._replaced += 1
         except Exception as error:

@@ -111,7 +111,7 @@ class Workers:
             _check(piece, solved)
             finite = np.isfinite(solved.matrix).all((1, 2))
             return Answer(piece, solved._replace(ok=solved.ok & finite), None)
-        except Exception as error:  # a solver may raise anything; its matrices keep their roots
+        except BaseException as error:  # a solver may raise anything, SystemExit too
             return Answer(piece, not_solved(piece.matrices), f"{type(error).__name__}: {error}")
 
     def _solved(self, piece):

@@ -52,6 +52,8 @@ def host_roots(
         raise ValueError(f"method {method!r} does not exist; choose {', '.join(METHODS)}")
     stack = np.asarray(stack)
     check_stack(stack.shape)
+    if not np.issubdtype(stack.dtype, np.floating):
+        raise ValueError(f"roots are of real floats, not of {stack.dtype}; cast the stack")
     check_exponent(p, whole=False)
     if method == "newton":
         check_newton(stack.shape, p, damping)

@@ -12,6 +12,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from lpml.optim.numbers import check_whole
+
 Shape = tuple[int, ...]
 
 
@@ -43,15 +45,10 @@ class Blocking:
 
     def __post_init__(self):
         for name in ("block_size", "max_dim"):
-            value = getattr(self, name)
-            if value != int(value) or value < 1:
-                raise ValueError(f"{name} = {value} must be an integer of at least 1")
-        p = self.exponent
-        if p is not None and (p != int(p) or p < 1):
-            raise ValueError(
-                f"exponent = {p} must be an integer of at least 1 (p of the root A^(-1/p)), or "
-                "None for twice the number of axes"
-            )
+            check_whole(name, getattr(self, name), 1)
+        if self.exponent is not None:
+            also = " (p of the root A^(-1/p)), or None for twice the number of axes"
+            check_whole("exponent", self.exponent, 1, also)
 
 
 class Piece(NamedTuple):

@@ -8,6 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from lpml.optim.numbers import check_whole
+
 
 @dataclasses.dataclass(frozen=True)
 class Clock:
@@ -26,8 +28,8 @@ class Clock:
 
     def __post_init__(self):
         for name, value in (("refresh_every", self.every), ("start_at", self.start_at)):
-            if value is not None and (value != int(value) or value < 1):
-                raise ValueError(f"{name} = {value} must be an integer of at least 1")
+            if value is not None:
+                check_whole(name, value, 1)
 
     @property
     def first(self) -> int:

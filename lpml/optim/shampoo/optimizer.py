@@ -78,8 +78,8 @@ def shampoo(
       refresh_every: steps between two refreshes, >= 1.
       start_at: the step (from 1) of the first refresh; `refresh_every` by default.
       delay, first_delay, executor, host_workers, late, timeout, max_failures, on_failure: of
-        refresh "host"; see `HostWork`, whose `workers` is `host_workers` here. By default the
-        roots of one refresh are swapped in when the next begins.
+        refresh "host" alone; see `HostWork`. By default the roots of one refresh are swapped in
+        when the next begins.
       grafting: "none", "sgd", "adagrad", "rmsprop" or "adam": whose length updates have, and
         who moves what has no roots.
       graft_eps: of the grafted method, > 0.
@@ -107,14 +107,17 @@ def shampoo(
     )
     if isinstance(b1, (int, float)) and not 0 <= b1 < 1:
         raise ValueError(f"b1 = {b1} must be in [0, 1)")
-    if isinstance(weight_decay, (int, float)) and weight_decay < 0:
-        raise ValueError(f"weight_decay = {weight_decay} must not be negative")
+    if isinstance(weight_decay, (int, float)) and not 0 <= weight_decay < float("inf"):
+        raise ValueError(f"weight_decay = {weight_decay} must be >= 0 and finite")
     blocking = Blocking(block_size, max_dim, exponent, merge, vectors)
     refreshing = Refreshing(refresh_every, start_at, root, Damping(damping, epsilon), refresh)
     work = HostWork(
         delay, first_delay, executor, host_workers, late, timeout, max_failures, on_failure
     )
-    work.check(refresh_every)
+    if refresh == "host":
+        work.check(refresh_every)
+    else:
+        work.check_unused()
     chain = optax.chain(
         scale_by_shampoo(
             blocking,

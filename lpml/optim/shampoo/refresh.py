@@ -50,7 +50,9 @@ class Refreshing:
             raise ValueError(f"refresh {self.by!r} does not exist; choose {', '.join(METHODS)}")
         if self.root is not None and self.root not in METHODS[self.by]:
             known = ", ".join(METHODS[self.by])
-            raise ValueError(f"root {self.root!r} does not exist; choose {known}")
+            raise ValueError(
+                f"root {self.root!r} does not exist with refresh {self.by!r}; choose {known}"
+            )
         if self.method == "newton" and self.damping.truncates:
             raise ValueError(
                 "damping 'truncate' needs eigenvalues, which root 'newton' does not know: take "

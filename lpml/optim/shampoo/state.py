@@ -109,7 +109,9 @@ def swapped(
     def renewed(name, old):
         return chosen(ok[name], in_manner_of(old, roots[name]), old)
 
-    anyone = jnp.stack([flags.any() for flags in ok.values()]).any()
+    anyone = jnp.zeros((), bool)
+    for flags in ok.values():
+        anyone |= flags.any()
     return state._replace(
         roots={name: renewed(name, old) for name, old in state.roots.items()},
         roots_from=jnp.where(anyone, jnp.asarray(roots_from, jnp.int32), state.roots_from),
