@@ -252,7 +252,7 @@ def test_rates_decays_and_damping_are_numbers_that_a_sweep_traces():
         (dict(exponent=1.5), "exponent = 1.5 must be an integer"),
         (dict(refresh_every=0), "refresh_every = 0 must be an integer of at least 1"),
         (dict(start_at=0), "start_at = 0 must be an integer of at least 1"),
-        (dict(root="svd"), "root 'svd' does not exist with refresh 'program'; choose newton, eigh"),
+        (dict(root="svd"), "'svd' does not exist with refresh 'program'; choose newton, eigh"),
         (dict(refresh="soon"), "refresh 'soon' does not exist; choose program, host"),
         (dict(damping="some"), "damping 'some' does not exist; choose relative, absolute"),
         (dict(damping="truncate"), "damping 'truncate' needs eigenvalues"),
