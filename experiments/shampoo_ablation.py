@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from lpml.runs import Point, Run, Verdict, judge_mean
 
@@ -179,6 +180,8 @@ def draw(losses: Losses) -> dict[str, Figure]:
         aged[20.0] = f"grafting_{kind}"
         _line(by_age, sorted(aged), [losses.usual(aged[age]) for age in sorted(aged)], kind)
     by_age.set(xscale="log", xlabel="steps between two refreshes", title="age of the roots")
+    by_age.set_xticks(sorted(aged), [f"{age:g}" for age in sorted(aged)])
+    by_age.xaxis.set_minor_locator(NullLocator())
     for axes in (by_rate, by_age):
         axes.grid(True, color="0.88")
         axes.set_axisbelow(True)
