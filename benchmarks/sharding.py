@@ -87,7 +87,7 @@ def measured(devices, block, steps):
 
 def main():
     """One line for each number of devices."""
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--block", type=int, default=64)
     parser.add_argument("--devices", default="1,2,4,8")
     parser.add_argument("--steps", type=int, default=4)

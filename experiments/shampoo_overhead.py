@@ -106,7 +106,10 @@ def _period(axes, every, by_seed):
         f"a step\n{step:.4g} ms": ([(i * step, 0.9 * step) for i in range(every)], "#0072B2"),
         f"snapshot,\ntransfer\n{solving:.4g} ms": ([(0.0, solving)], "#CC79A7"),
         f"solve\n{solved - solving:.4g} ms": ([(solving, solved - solving)], "#D55E00"),
-        f"swap\n{swapped - swapping:.4g} ms": ([(swapping, swapped - swapping)], "#009E73"),
+        f"wait, swap\n{swapped - swapping:.4g} ms": (
+            [(swapping, swapped - swapping)],
+            "#009E73",
+        ),
     }
     for height, (spans, color) in enumerate(rows.values()):
         axes.broken_barh(spans, (height - 0.35, 0.7), color=color)

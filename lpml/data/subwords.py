@@ -21,6 +21,7 @@ from lpml.data.files import read_file
 
 # Numbers of the pieces that are no text.
 PADDING, BEGIN, END, UNKNOWN = range(4)
+LEAST = 5  # those, and one that is text
 SPECIAL = 4
 
 CACHE = Path("~/.cache/lpml/subwords")
@@ -81,6 +82,8 @@ def train_subwords(lines: Sequence[str], *, size: int) -> Subwords:
     """
     import sentencepiece
 
+    if not LEAST <= size < 2**31:
+        raise DataError(f"vocabulary = {size} must be at least {LEAST}, a number of sub-words.")
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -112,7 +115,7 @@ def _reason(size: int, message: str) -> str:
     if least := re.search(r"required_chars. \d+ vs (\d+)", message):
         return (
             f"vocabulary = {size} is too small for the characters of this corpus: raise it to "
-            f"more than {least[1]}."
+            f"at least {least[1]}."
         )
     return (
         f"no sub-words can be made of this corpus ({' '.join(message.split())}): mend the text."

@@ -153,7 +153,7 @@ def test_what_is_wrong_with_text_files_is_named_with_its_line(folder, refused):
 def test_what_makes_no_corpus_is_refused(folder, refused):
     with refused("vocabulary = 999", "lower it to"):
         tiny(folder, vocabulary=999)
-    with refused("vocabulary = 9", "raise it to more than"):
+    with refused("vocabulary = 9", "raise it to at least"):
         tiny(folder, vocabulary=9)
     with refused("no training pair of multi30k-en-fr has 1 to 1 sub-words"):
         tiny(folder, length=2)
