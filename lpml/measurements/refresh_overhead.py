@@ -98,17 +98,18 @@ def refresh_overhead(
         block_size=block_size,
         refresh_every=refresh_every,
         start_at=1,
-        host_workers=host_workers,
     )
+
+    host = dict(refresh="host", host_workers=host_workers)
 
     def shampoo(**own):
         return optim.shampoo(RATE, **settings, **own)
 
     txs = {
-        "frozen": shampoo(refresh="host", delay=0),
+        "frozen": shampoo(**host, delay=0),
         "program": shampoo(),
-        "inline": shampoo(refresh="host", delay=0),
-        "asynchronous": shampoo(refresh="host", delay=refresh_every),
+        "inline": shampoo(**host, delay=0),
+        "asynchronous": shampoo(**host, delay=refresh_every),
         "adam": optim.adam(RATE),
     }
     shape = (layers, width, context, batch_size)
