@@ -35,6 +35,15 @@ def pytest_xdist_make_scheduler(config, log):
     return WorkStealingScheduling(config, log) if config.option.dist == "load" else None
 
 
+# A single test that takes minutes: begun last, it would leave one worker alone with it.
+FIRST = "test_readme.py"
+
+
+def pytest_collection_modifyitems(items):
+    """What takes longest comes first; the rest stays in order."""
+    items.sort(key=lambda item: item.path.name != FIRST)
+
+
 @pytest.fixture
 def refused(monkeypatch, capsys, tmp_path):
     """Launches and gives the one sentence of the refusal; nothing may have been made."""

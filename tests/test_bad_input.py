@@ -12,7 +12,7 @@ CONFIGS = "--config=configs/halp_regression.py"
 SHORT = (TINY, "--config.train.steps=600", "--config.train.checkpoint_every=200")
 MNIST = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 MNIST += ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-OPTIMIZERS = "choose from adam, halp, lm_halp, loss_aware, lp_sgd, "
+OPTIMIZERS = "choose from adagrad, adam, halp, lm_halp, loss_aware, lp_sgd, "
 
 
 def tree(**settings):

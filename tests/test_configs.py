@@ -61,7 +61,11 @@ MEASURED = [form for form in TINY_FORMS if is_measurement(tiny(form))]
 every_tiny_form = pytest.mark.parametrize("form", TINY_FORMS)
 every_measurement = pytest.mark.parametrize("form", MEASURED)
 # The other methods of these differ in an optimizer alone, which has a contract of its own.
-OTHER_OPTIMIZER = re.compile(r"shampoo_(characters|images|translation):(?!shampoo|resnet)")
+OTHER_OPTIMIZER = re.compile(
+    r"shampoo_(characters|images|translation):(?!shampoo|resnet)|lenet:(lp_|svrg)"
+    r"|halp_mlp:(lp_|svrg)|ste_networks:.*_(float|continued)|laq_networks:.*_float"
+    r"|shampoo_state:float"
+)
 every_training = pytest.mark.parametrize(
     "form",
     [

@@ -78,7 +78,7 @@ def test_codes_are_what_rounding_rounds_to(fmt, mode):
 
 
 @every_format
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_a_chain_of_rounded_operations_is_the_same_under_jit(fmt, dtype):
     def chain(fmt, x, y, z):
         product = fmt.round(x * y)
