@@ -381,7 +381,7 @@ def test_rates_follow_their_schedule():
     ones = jax.tree.map(jnp.ones_like, params)
     masters = [optim.master_params(state, params)["kernel"]]
     for _ in range(4):
-        visible = optim.quantized_params(state, params)
+        visible = tx.visible(state, params)
         _, state = tx.update(ones, state, visible)
         masters.append(optim.master_params(state, visible)["kernel"])
     found = [float((a - b).mean()) for a, b in pairwise(masters)]
