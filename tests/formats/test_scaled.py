@@ -273,7 +273,13 @@ def test_any_axis_is_the_last_one_moved(fmt, axis):
     np.testing.assert_array_equal(fmt.decode(encoded), found)
 
 
-@pytest.mark.parametrize("length", [1, 15, 17, 40])
+@pytest.mark.parametrize(
+    "length",
+    [
+        pytest.param(n, marks=[pytest.mark.slow] if n in (1, 17) else [])
+        for n in (1, 15, 17, 40)
+    ],
+)
 def test_a_block_that_does_not_divide_is_refused_or_padded(length):
     x = jnp.asarray(np.random.default_rng(0).standard_normal((5, length)), jnp.float32)
     with pytest.raises(ValueError, match=r'blocks of 16 .* length .* ragged="pad"'):

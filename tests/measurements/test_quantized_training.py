@@ -117,6 +117,7 @@ def test_settings_that_do_not_exist_are_refused(settings, sentence):
         quantized_training(**settings)
 
 
+@pytest.mark.slow
 def test_convolutions_are_measured_too():
     made = quantized_training(network="cifarnet", width=1, bits=(1,), float_epochs=1)
     (line,) = made.lines(1)

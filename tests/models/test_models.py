@@ -177,7 +177,10 @@ def test_the_gradient_is_that_of_the_loss(name, x64):
     np.testing.assert_allclose(measured, expected, rtol=1e-6, atol=1e-8)
 
 
-@every_model
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] if n in DEEP else []) for n in sorted(MODELS)],
+)
 def test_l2_is_in_the_loss_and_in_the_gradient(name, x64):
     plain, decayed = make(name, dtype="float64"), make(name, l2=0.7, dtype="float64")
     batch = batch_of(name)

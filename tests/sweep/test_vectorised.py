@@ -118,6 +118,7 @@ def test_points_side_by_side_equal_points_one_by_one(config, method, settings, t
     assert len(set(finals)) == len(finals), "settings that change nothing"
 
 
+@pytest.mark.slow
 def test_an_experiment_has_the_same_verdicts_with_either_engine(tmp_path):
     verdicts = {}
     for name, engine in (("many", run_vectorised), ("single", run_serially)):
