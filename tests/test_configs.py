@@ -59,12 +59,17 @@ def tiny(form):
 TINY_FORMS = sorted(tiny_forms())
 MEASURED = [form for form in TINY_FORMS if is_measurement(tiny(form))]
 every_tiny_form = pytest.mark.parametrize("form", TINY_FORMS)
-every_measurement = pytest.mark.parametrize("form", MEASURED)
+# compiles three Transformers; the measurement has tests of its own
+LONG = "shampoo_overhead:,tiny"
+every_measurement = pytest.mark.parametrize(
+    "form",
+    [pytest.param(form, marks=[pytest.mark.slow] if form == LONG else []) for form in MEASURED],
+)
 # The other methods of these differ in an optimizer alone, which has a contract of its own.
 OTHER_OPTIMIZER = re.compile(
     r"shampoo_(characters|images|translation):(?!shampoo|resnet)|lenet:(lp_|svrg)"
     r"|halp_mlp:(lp_|svrg)|ste_networks:.*_(float|continued)|laq_networks:.*_float"
-    r"|shampoo_state:float"
+    r"|shampoo_state:float|ste_networks:vgg11,"
 )
 every_training = pytest.mark.parametrize(
     "form",

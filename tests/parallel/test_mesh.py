@@ -130,6 +130,7 @@ def test_every_config_has_a_mesh_and_keeps_silent_about_one_device():
         override(config, {"mesh.dta": 8})
 
 
+@pytest.mark.slow
 def test_a_run_begun_on_two_devices_goes_on_with_one(tmp_path, monkeypatch, caplog):
     whole, folder = tmp_path / "whole", tmp_path / "run"
     long = (
