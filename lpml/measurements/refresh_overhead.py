@@ -13,6 +13,7 @@ import optax
 from lpml import data as sources
 from lpml import models, optim
 from lpml.measurements.measurement import Lines, Measurement
+from lpml.optim.clock import Clock
 from lpml.optim.refresher import HostRefreshedTransformation, RootRefresher
 
 MODES = ("frozen", "program", "inline", "asynchronous", "adam")
@@ -261,7 +262,7 @@ def _period(
     # a refresh begins by the clock of the state, which goes on from where it is
     first = int(state.step) + 1
     work = dataclasses.replace(tx.host.work, delay=every, first_delay=every)
-    host = dataclasses.replace(tx.host, solve=timed, work=work, start_at=first)
+    host = dataclasses.replace(tx.host, solve=timed, work=work, clock=Clock(every, first))
     observed = HostRefreshedTransformation(tx.init, tx.update, host=host)
     run = runner.of(tx, "host")
     state = jax.tree.map(jnp.copy, state)

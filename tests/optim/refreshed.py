@@ -71,7 +71,7 @@ def inline(tx, steps):
         params, opt_state = step()(params, opt_state, number)
         if number in due:
             opt_state = tx.host.put(opt_state, *due.pop(number))
-        if not tx.host.due(number):
+        if not tx.host.clock.due(number):
             continue
         stats = find_state(opt_state).stats
         solved = {name: tx.host.solve(name, np.asarray(stack)) for name, stack in stats.items()}

@@ -43,9 +43,9 @@ def test_slow_and_uneven_workers_change_no_bit(every, delay):
     expected = inline(tx, STEPS)
     found = train(with_solver(tx, dawdling), STEPS)
     assert_same_bits(found, expected)
-    start_at = tx.host.start_at
+    start_at = tx.host.clock.first
     waiting = tx.host.delay(start_at + every)
-    last = max(s for s in range(STEPS + 1) if tx.host.due(s) and s + waiting <= STEPS)
+    last = max(s for s in range(STEPS + 1) if tx.host.clock.due(s) and s + waiting <= STEPS)
     assert int(find_state(found[1]).roots_from) == last
 
 

@@ -10,8 +10,8 @@ import optax
 import pytest
 
 from lpml.optim import SoapState, soap
+from lpml.optim.clock import Clock
 from lpml.optim.shampoo import Blocking
-from lpml.optim.shampoo.condition import Clock
 from lpml.optim.soap import Turning, eigenbases, scale_by_soap
 from lpml.training.assemble import traceable
 

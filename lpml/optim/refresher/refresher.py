@@ -106,7 +106,7 @@ class RootRefresher:
 
     def next_step(self, step: int) -> int:
         """The first step after `step` after which there is something to do."""
-        due = self._host.next_due(step)
+        due = self._host.clock.next_due(step)
         if self._pending is None:
             return due
         return min(due, max(self._pending.due, step + 1))
@@ -124,7 +124,7 @@ class RootRefresher:
             raise ValueError("this RootRefresher is closed; make another one")
         if self._pending is not None and self._arrived(self._pending, step):
             opt_state = self._swap(self._pending, opt_state)
-        if self._host.due(step) and self._pending is None:
+        if self._host.clock.due(step) and self._pending is None:
             self._pending = self._begin(step, opt_state)
             if self._pending.due == step:
                 opt_state = self._swap(self._pending, opt_state)

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import optax
 
+from lpml.optim.clock import Clock
 from lpml.optim.refresher.settings import HostWork
 from lpml.optim.reporting import ReportingTransformation, nothing_to_report
 
@@ -36,8 +37,7 @@ class HostSide:
     """The host's part in an optimizer.
 
     Args:
-      every: steps between two snapshots.
-      start_at: the step after which the first is taken, >= 1.
+      clock: the steps after which a snapshot is taken.
       work: when the results come back, and who computes them.
       take: opt_state -> `Snapshot`; traced.
       solve: (name of a stack, [K, b, b] numpy) -> `Solved`, matrix by matrix: how a stack is
@@ -46,29 +46,18 @@ class HostSide:
         stack: take the new matrix; `drop` [K]: use none at all; `step` that of the snapshot.
     """
 
-    every: int
-    start_at: int
+    clock: Clock
     work: HostWork
     take: Callable[[optax.OptState], Snapshot]
     solve: Callable[[str, np.ndarray], Solved]
     put: Callable[..., optax.OptState]
 
     def __post_init__(self):
-        self.work.check(self.every)
-
-    def due(self, step: int) -> bool:
-        """Whether a snapshot is taken after this step (from 1)."""
-        return step >= self.start_at and (step - self.start_at) % self.every == 0
-
-    def next_due(self, step: int) -> int:
-        """The first step after `step` that is followed by a snapshot."""
-        if step < self.start_at:
-            return self.start_at
-        return self.start_at + ((step - self.start_at) // self.every + 1) * self.every
+        self.work.check(self.clock.every)
 
     def delay(self, step: int) -> int:
         """Steps from the snapshot after `step` to its swap."""
-        return self.work.delay_of(self.every, first=step == self.start_at)
+        return self.work.delay_of(self.clock.every, first=step == self.clock.first)
 
 
 class HostRefreshedTransformation(ReportingTransformation):

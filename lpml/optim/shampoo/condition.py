@@ -1,44 +1,11 @@
-"""When something expensive is due, and doing it only then."""
+"""Doing something expensive only when it is due."""
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-
-from lpml.optim.numbers import check_whole
-
-
-@dataclasses.dataclass(frozen=True)
-class Clock:
-    """Steps `start_at`, `start_at` + `every`, ... counted from 1.
-
-    Args:
-      every: steps between two refreshes, >= 1.
-      start_at: the first of them, >= 1; None is `every`.
-
-    Raises:
-      ValueError: a number out of its range.
-    """
-
-    every: int
-    start_at: int | None = None
-
-    def __post_init__(self):
-        for name, value in (("refresh_every", self.every), ("start_at", self.start_at)):
-            if value is not None:
-                check_whole(name, value, 1)
-
-    @property
-    def first(self) -> int:
-        """`start_at`, None resolved."""
-        return self.every if self.start_at is None else self.start_at
-
-    def due(self, step: jax.Array) -> jax.Array:
-        """Whether the step of this number (from 1) is one of them."""
-        return (step >= self.first) & ((step - self.first) % self.every == 0)
 
 
 def only_when(

@@ -21,8 +21,7 @@ def host_side(refreshing: Refreshing, work: HostWork) -> HostSide:
     """The host's part in a transformation with one `ShampooState` somewhere in its state."""
     damping = dataclasses.replace(refreshing.damping, epsilon=float(refreshing.damping.epsilon))
     return HostSide(
-        every=refreshing.every,
-        start_at=refreshing.first,
+        clock=refreshing.clock,
         work=work,
         take=snapshot,
         solve=functools.partial(solved, damping, refreshing.method),

@@ -6,9 +6,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from lpml.optim.clock import Clock
 from lpml.optim.roots import Damping, RootReport, eigh_roots, newton_roots
 from lpml.optim.shampoo.blocks import Plan, exponent_of
-from lpml.optim.shampoo.condition import Clock, only_when
+from lpml.optim.shampoo.condition import only_when
 from lpml.optim.shampoo.owners import Owners
 from lpml.optim.shampoo.state import ShampooState, swapped
 from lpml.optim.shampoo.storage import plain
@@ -45,7 +46,7 @@ class Refreshing:
     by: str = "program"
 
     def __post_init__(self):
-        Clock(self.every, self.start_at)
+        self.clock  # noqa: B018 (refuses what is out of range)
         if self.by not in METHODS:
             raise ValueError(f"refresh {self.by!r} does not exist; choose {', '.join(METHODS)}")
         if self.root is not None and self.root not in METHODS[self.by]:
@@ -65,13 +66,9 @@ class Refreshing:
         return self.root or METHODS[self.by][0]
 
     @property
-    def first(self) -> int:
-        """The step of the first refresh, None resolved."""
-        return Clock(self.every, self.start_at).first
-
-    def due(self, step: jax.Array) -> jax.Array:
-        """Whether the step of this number (from 1) renews the roots."""
-        return Clock(self.every, self.start_at).due(step)
+    def clock(self) -> Clock:
+        """The steps that renew the roots."""
+        return Clock(self.every, self.start_at)
 
 
 def refreshed(
@@ -99,7 +96,7 @@ def refreshed(
         ok = {name: _real(flags, plan.stacks[name].number) for name, flags in ok.items()}
         return _changing(swapped(state, roots, ok, roots_from=state.step + 1))
 
-    due = refreshing.due(state.step + 1)
+    due = refreshing.clock.due(state.step + 1)
     epsilon = jnp.asarray(refreshing.damping.epsilon, jnp.result_type(float))
     renewed = only_when(
         due, renew, lambda state, _: _changing(state), state._replace(graft=()), epsilon

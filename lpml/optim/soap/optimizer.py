@@ -5,9 +5,9 @@ from typing import Literal
 import jax
 import optax
 
+from lpml.optim.clock import Clock
 from lpml.optim.schedules import Decay, scheduled
 from lpml.optim.shampoo.blocks import Blocking
-from lpml.optim.shampoo.condition import Clock
 from lpml.optim.soap.refresh import Turning
 from lpml.optim.soap.transformation import scale_by_soap
 

@@ -4,8 +4,9 @@ import dataclasses
 
 import jax.numpy as jnp
 
+from lpml.optim.clock import Clock
 from lpml.optim.shampoo.blocks import Plan
-from lpml.optim.shampoo.condition import Clock, only_when
+from lpml.optim.shampoo.condition import only_when
 from lpml.optim.shampoo.kronecker import direction
 from lpml.optim.soap.eigenbasis import eigenbases
 from lpml.optim.soap.state import SoapState
