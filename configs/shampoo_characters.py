@@ -24,7 +24,7 @@ Shakespeare in windows of 32 from --config.data.dir=DATA with DATA/tinyshakespea
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from configs.variants import parse
+from configs.variants import compared, parse
 
 # Of the Markov chain: the best of three, a factor of about 3 apart (and the largest, but for
 # momentum). Of Tiny Shakespeare: Adam's was tuned, and Shampoo has the same.
@@ -139,13 +139,4 @@ def _shampoo(size):
 
 def sweep():
     """Every method in full precision, Shampoo and Adam in 4 bits too; three seeds."""
-    for seed in (1, 2, 3):
-        for method in METHODS:
-            yield {"variant": method, "seed": seed}
-        for method in ("shampoo", "adam"):
-            yield {
-                "variant": method,
-                "model.quant.weights": "vsq4",
-                "model.quant.activations": "vsq4",
-                "seed": seed,
-            }
+    return compared(METHODS, dict(weights="vsq4", activations="vsq4"))

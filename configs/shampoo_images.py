@@ -24,7 +24,7 @@ and mirrored, in batches of 1024, and Shampoo's settings are the published ones 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from configs.variants import parse
+from configs.variants import compared, parse
 
 OPTIMIZERS = ("shampoo", "adam", "adagrad", "momentum", "muon")
 METHODS = (*OPTIMIZERS, "resnet50")
@@ -140,13 +140,4 @@ def _published_shampoo():
 
 def sweep():
     """Every method in full precision, Shampoo and Adam in 4 bits too; three seeds."""
-    for seed in (1, 2, 3):
-        for method in OPTIMIZERS:
-            yield {"variant": method, "seed": seed}
-        for method in ("shampoo", "adam"):
-            yield {
-                "variant": method,
-                "model.quant.weights": "vsq4",
-                "model.quant.activations": "vsq4",
-                "seed": seed,
-            }
+    return compared(OPTIMIZERS, dict(weights="vsq4", activations="vsq4"))

@@ -26,7 +26,7 @@ to French, in batches of similar length. The network of size default learns Mult
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from configs.variants import parse
+from configs.variants import compared, parse
 
 RATES = {"shampoo": 3e-3, "adam": 3e-3, "adagrad": 3e-2, "momentum": 0.1, "muon": 1e-2}
 METHODS = ("shampoo", "adam", "adagrad", "momentum", "muon")
@@ -124,14 +124,4 @@ def _optim(method, size):
 
 def sweep():
     """Every method, and two of them with dense layers in eight bits; three seeds."""
-    for seed in (1, 2, 3):
-        for method in METHODS:
-            yield {"variant": method, "seed": seed}
-        for method in ("shampoo", "adam"):
-            yield {
-                "variant": method,
-                "model.quant.weights": "e4m3fn",
-                "model.quant.activations": "e4m3fn",
-                "model.quant.gradients": "e5m2",
-                "seed": seed,
-            }
+    return compared(METHODS, dict(weights="e4m3fn", activations="e4m3fn", gradients="e5m2"))

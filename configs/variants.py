@@ -26,3 +26,20 @@ def parse(variant, sizes=("tiny", "default", "paper"), methods=()):
     size = chosen[0][0] if chosen[0] else "default"
     method = chosen[1][0] if chosen[1] else methods[0] if methods else None
     return size, method
+
+
+def compared(methods, formats, in_few_bits=("shampoo", "adam"), seeds=(1, 2, 3)):
+    """Points of a sweep over optimizers: each in full precision, some in few bits too.
+
+    Args:
+      methods: variants of the config.
+      formats: of `model.quant`, by role.
+      in_few_bits: those that are trained with them as well.
+      seeds: of every point.
+    """
+    quant = {f"model.quant.{role}": name for role, name in formats.items()}
+    for seed in seeds:
+        for method in methods:
+            yield {"variant": method, "seed": seed}
+        for method in in_few_bits:
+            yield {"variant": method, **quant, "seed": seed}

@@ -23,7 +23,7 @@ from matplotlib.ticker import NullLocator
 
 from lpml.runs import Point, Run, Verdict, judge_mean
 
-CONFIG = "configs/shampoo_characters.py:shampoo"
+CONFIG = "configs/shampoo_characters.py"
 SEEDS = {"tiny": (1, 2), "default": (1, 2, 3), "paper": (1, 2, 3)}
 SMALL = {
     "model.width": 32,
@@ -37,9 +37,16 @@ SMALL = {
 }
 SHARED: dict[str, dict[str, Any]] = {
     "tiny": {},
-    "default": {**SMALL, "optim.root": "eigh"},
+    "default": SMALL,
+    "paper": {},
+}
+SHAMPOO: dict[str, dict[str, Any]] = {
+    "tiny": {},
+    "default": {"optim.root": "eigh"},
     "paper": {"optim.root": "eigh", "optim.block_size": 512},
 }
+# methods without roots, for comparison: their rates
+OTHERS = {"adam": (0.01, 0.03, 0.1), "muon": (0.01, 0.03, 0.1)}
 # of each kind of grafting, the likeliest in the middle
 RATES = {
     "rmsprop": (0.01, 0.03, 0.1),
@@ -54,6 +61,8 @@ LOOKS = {
     "adagrad": ("#E69F00", "-.", "^"),
     "sgd": ("#CC79A7", "--", "D"),
     "none": ("#000000", ":", "v"),
+    "Adam itself": ("#666666", "-", "x"),
+    "Muon": ("#009E73", "-", "P"),
 }
 WHOLE = {"tiny": 16, "default": 128, "paper": 512}
 BLOCKS = {"tiny": (8,), "default": (64, 32, 16), "paper": (256, 128, 64, 32)}
@@ -78,6 +87,7 @@ class Variation(NamedTuple):
     slug: str
     settings: dict[str, Any]
     rates: tuple[float, ...]
+    method: str = "shampoo"
 
 
 def variations(size: str) -> list[Variation]:
@@ -91,6 +101,7 @@ def variations(size: str) -> list[Variation]:
     ]
     if size == "tiny":
         return found
+    found += [Variation(f"other_{name}", {}, rates, name) for name, rates in OTHERS.items()]
     found += [
         Variation(
             f"{kind}_{every}",
@@ -114,9 +125,10 @@ def runs(size: str) -> list[Point]:
     return [
         Point(
             f"{variation.slug}-rate{rate:g}-seed{seed}",
-            f"{CONFIG},{size}",
+            f"{CONFIG}:{variation.method},{size}",
             {
                 **SHARED[size],
+                **(SHAMPOO[size] if variation.method == "shampoo" else {}),
                 **variation.settings,
                 "optim.learning_rate": rate,
                 "seed": seed,
@@ -172,7 +184,11 @@ def draw(losses: Losses) -> dict[str, Figure]:
     for kind in RATES:
         ends = losses.ends[f"grafting_{kind}"]
         _line(by_rate, sorted(ends), [ends[rate] for rate in sorted(ends)], kind)
-    by_rate.set(xscale="log", xlabel="learning rate", title="grafting, all rates")
+    for name, kind in (("adam", "Adam itself"), ("muon", "Muon")):
+        ends = losses.ends.get(f"other_{name}", {})
+        if ends:
+            _line(by_rate, sorted(ends), [ends[rate] for rate in sorted(ends)], kind)
+    by_rate.set(xscale="log", xlabel="learning rate", title="grafting and others, all rates")
     by_rate.set_ylabel("test loss at the end (nats)")
     by_rate.legend()
     for kind in AGED:

@@ -7,9 +7,9 @@ hundreds of steps (1200 in the first version of the paper) without harm.
     python launch.py --experiment=shampoo_delay
 
 A character Transformer is trained with roots renewed every N steps from statistics that are D
-steps old when the roots come into use, D = 0 or D = N, against Adam, each at its best rate of
-three. The first roots are those of step 20 and come at once, so that what is compared is age
-and not the wait for a first root. At the default size the text is a Markov chain, at paper size
+steps old when the roots come into use, D = 0 or D = N, against Adam and Muon, each at its best
+rate of three. The first roots are those of step 20 and come at once, so that what is compared
+is age and not the wait for a first root. At the default size the text is a Markov chain, at paper size
 Tiny Shakespeare (set LPML_DATA), with runs of 3000 steps for D = 1200.
 Expected: the older the roots the higher the loss, but by 0.006 nats at most. On the
 chain, where a table of what follows on what is nearly all there is to learn, Adam ends 0.005
@@ -30,7 +30,10 @@ STEPS = {"tiny": 60, "default": 500, "paper": 500}
 EVERY = {"tiny": (5, 20), "default": (1, 5, 20, 100, 200), "paper": (1, 5, 20, 100, 200)}
 LONG, LONG_DELAY = 3000, 1200
 NATS = " nats"
-ADAM_STYLE: dict[str, Any] = dict(color="#000000", linestyle="--", linewidth=1.6)
+REFERENCES: dict[str, dict[str, Any]] = {
+    "adam": dict(label="Adam", color="#000000", linestyle="--", linewidth=1.6),
+    "muon": dict(label="Muon", color="#777777", linestyle=":", linewidth=1.6),
+}
 DELAYED: dict[bool, dict[str, Any]] = {
     False: dict(color="#0072B2", marker="s"),
     True: dict(color="#D55E00", marker="o"),
@@ -38,22 +41,23 @@ DELAYED: dict[bool, dict[str, Any]] = {
 
 
 class Case(NamedTuple):
-    """A training: steps between refreshes and their delay, or Adam where `every` is 0."""
+    """A training: steps between refreshes and their delay, 0 of a method without roots."""
 
     every: int
     delay: int
     steps: int
+    method: str = "shampoo"
 
     @property
     def name(self) -> str:
         """Of its runs."""
-        kind = f"every{self.every}-delay{self.delay}" if self.every else "adam"
+        kind = f"every{self.every}-delay{self.delay}" if self.every else self.method
         return f"{kind}-steps{self.steps}"
 
     @property
     def label(self) -> str:
         """In a legend."""
-        return f"Shampoo, N = {self.every}, D = {self.delay}" if self.every else "Adam"
+        return f"Shampoo, N = {self.every}, D = {self.delay}"
 
 
 class Curve(NamedTuple):
@@ -67,17 +71,22 @@ Found = dict[Case, dict[int, Curve]]
 
 
 def adam(steps: int) -> Case:
-    """The reference."""
-    return Case(0, 0, steps)
+    """What Shampoo is held against."""
+    return Case(0, 0, steps, "adam")
+
+
+def references(steps: int) -> list[Case]:
+    """Methods without roots."""
+    return [Case(0, 0, steps, method) for method in REFERENCES]
 
 
 def cases(size: str) -> list[Case]:
-    """Adam, roots that are never renewed (N = steps), and every N without and with delay."""
+    """References, roots that are never renewed (N = steps), every N without and with delay."""
     steps = STEPS[size]
-    found = [adam(steps), Case(steps, 0, steps)]
+    found = [*references(steps), Case(steps, 0, steps)]
     found += [Case(n, delay, steps) for n in EVERY[size] for delay in (0, n)]
     if size == "paper":
-        found += [adam(LONG), Case(FIRST, 0, LONG), Case(LONG_DELAY, LONG_DELAY, LONG)]
+        found += [*references(LONG), Case(FIRST, 0, LONG), Case(LONG_DELAY, LONG_DELAY, LONG)]
     return found
 
 
@@ -86,7 +95,7 @@ def runs(size: str) -> list[Point]:
     return [
         Point(
             f"{case.name}-seed{seed}",
-            f"{CONFIG}:{'shampoo' if case.every else 'adam'},{size}",
+            f"{CONFIG}:{case.method},{size}",
             _settings(case) | {"seed": seed},
         )
         for case in cases(size)
@@ -111,8 +120,8 @@ def load(finished: dict[str, Run]) -> Found:
     found: Found = {}
     for run in finished.values():
         optim, steps = run.config["optim"], run.config["train"]["steps"]
-        case = adam(steps)
-        if optim["name"] == "shampoo":
+        case = Case(0, 0, steps, optim["name"])
+        if case.method == "shampoo":
             case = Case(optim["refresh_every"], optim["delay"], steps)
         found.setdefault(case, {})[run.config["seed"]] = Curve(*run.series("test_loss"))
     return found
@@ -133,9 +142,10 @@ def draw(found: Found) -> dict[str, Figure]:
         places = [c.every * (1.05 if late else 1) for c in rows]  # ranges beside each other
         ends.plot(places, losses.mean(1), label=label, **style)
         ends.vlines(places, losses.min(1), losses.max(1), color=style["color"])
-    reference = list(_ends(found, adam(steps)).values())
-    ends.axhline(np.mean(reference), label="Adam", **ADAM_STYLE)
-    ends.axhspan(min(reference), max(reference), color="0.9")
+    for reference in references(steps):
+        values = list(_ends(found, reference).values())
+        ends.axhline(np.mean(values), **REFERENCES[reference.method])
+        ends.axhspan(min(values), max(values), color="0.9", alpha=0.6)
     ends.set(
         xscale="log",
         xlabel="steps N between two refreshes (the last: never renewed)",
@@ -147,17 +157,13 @@ def draw(found: Found) -> dict[str, Figure]:
     ends.minorticks_off()
     low, high = ends.get_ylim()
     ends.set_ylim(low, high + 0.3 * (high - low))  # room for the legend
-    shown = [
-        adam(steps),
-        *(c for c in sorted(found) if c.steps == steps and c.delay == c.every),
-    ]
+    shown = [*references(steps), *(case for case in own if case.delay == case.every)]
     shades = iter(("#E69F00", "#009E73", "#0072B2", "#D55E00", "#CC79A7"))
-    for case in (c for i, c in enumerate(shown) if c.every or not i):
-        style = dict(color=next(shades)) if case.every else ADAM_STYLE
+    for case in shown:
+        own_style = dict(label=case.label, color=next(shades)) if case.every else None
         by_seed = list(found[case].values())
-        curves.plot(
-            by_seed[0].step, np.mean([c.loss for c in by_seed], 0), label=case.label, **style
-        )
+        mean = np.mean([c.loss for c in by_seed], 0)
+        curves.plot(by_seed[0].step, mean, **(own_style or REFERENCES[case.method]))
     first = np.mean([c.loss[len(c.loss) // 5] for c in found[adam(steps)].values()])
     curves.set(
         xlabel="step",

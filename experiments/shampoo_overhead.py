@@ -29,6 +29,7 @@ MODES = {
     "program": ("within\nthe program", "#009E73"),
     "asynchronous": ("by the host,\nmeanwhile", "#D55E00"),
     "adam": ("Adam", "#999999"),
+    "muon": ("Muon", "#56B4E9"),
 }
 QUARTILES = ("low", "ratio", "high")
 EVENTS = ("solving", "solved", "swapping", "swapped")  # of a period

@@ -16,7 +16,7 @@ from lpml.measurements.measurement import Lines, Measurement
 from lpml.optim.clock import Clock
 from lpml.optim.refresher import HostRefreshedTransformation, RootRefresher
 
-MODES = ("frozen", "program", "inline", "asynchronous", "adam")
+MODES = ("frozen", "program", "inline", "asynchronous", "adam", "muon")
 COMPARED = MODES[1:]
 # Of one period, in seconds after the step whose statistics are taken
 EVENTS = ("solving", "solved", "swapping", "swapped")
@@ -62,8 +62,8 @@ def refresh_overhead(
 
     The modes are `frozen` (the first roots for ever), `program` (renewed within the step that
     is due), `inline` (by the host, which the next step waits for), `asynchronous` (by the host
-    while steps go on; roots are used N = `refresh_every` steps later) and `adam`. frozen,
-    inline and asynchronous run the very same program. A round is a segment of each; what else
+    while steps go on; roots are used N = `refresh_every` steps later), `adam` and `muon`.
+    frozen, inline and asynchronous run the very same program. A round is a segment of each; what else
     the machine does moves neighbours alike, so only their ratios mean much. Segments begin and
     end half-way between two refreshes, so that all their work is within; what were still under
     way at the end is waited for.
@@ -95,24 +95,7 @@ def refresh_overhead(
     ):
         if value < least:
             raise ValueError(f"{name} = {value} must be at least {least}")
-    settings = dict(
-        block_size=block_size,
-        refresh_every=refresh_every,
-        start_at=1,
-    )
-
-    host = dict(refresh="host", host_workers=host_workers)
-
-    def shampoo(**own):
-        return optim.shampoo(RATE, **settings, **own)
-
-    txs = {
-        "frozen": shampoo(**host, delay=0),
-        "program": shampoo(),
-        "inline": shampoo(**host, delay=0),
-        "asynchronous": shampoo(**host, delay=refresh_every),
-        "adam": optim.adam(RATE),
-    }
+    txs = _transformations(block_size, refresh_every, host_workers)
     shape = (layers, width, context, batch_size)
 
     def lines(seed: int) -> Lines:
@@ -141,6 +124,19 @@ def refresh_overhead(
                 racer.close()
 
     return Measurement(lines, rounds, METRICS)
+
+
+def _transformations(block_size, refresh_every, host_workers):
+    settings = dict(block_size=block_size, refresh_every=refresh_every, start_at=1)
+    host = dict(**settings, refresh="host", host_workers=host_workers)
+    return {
+        "frozen": optim.shampoo(RATE, **host, delay=0),
+        "program": optim.shampoo(RATE, **settings),
+        "inline": optim.shampoo(RATE, **host, delay=0),
+        "asynchronous": optim.shampoo(RATE, **host, delay=refresh_every),
+        "adam": optim.adam(RATE),
+        "muon": optim.muon(RATE),
+    }
 
 
 def made(layers: int, width: int, context: int, batch_size: int, seed: int) -> Problem:

@@ -61,7 +61,7 @@ def test_roots_from_the_host_are_one_program(race):
 
 def test_a_line_has_medians_and_quartiles_of_ratios_within_rounds():
     frozen = np.array([1.0, 2.0, 4.0])
-    of_mode = {"frozen": 1.0, "program": 1.1, "inline": 1.5, "asynchronous": 1.1, "adam": 0.5}
+    of_mode = dict(zip(MODES, (1.0, 1.1, 1.5, 1.1, 0.5, 0.7), strict=True))
     seconds = {mode: list(factor * frozen) for mode, factor in of_mode.items()}
     seconds["adam"] = [0.2, 1.0, 4.0]
     line = _line(seconds, [0.0, 0.0, 0.22], 0.3, {"at_solved": 0.1})

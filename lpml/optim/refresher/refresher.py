@@ -136,15 +136,13 @@ class RootRefresher:
         step, due, result = -1, -1, lost(layouts)
         if pending is not None:
             step, due, result = pending.step, pending.due, self._awaited(pending)
-        none = {n: {k: np.zeros(len(v), np.int32) for k, v in own.items()}
-                for n, own in result.ok.items()}  # fmt: skip
         return InFlight(
             due=np.int32(due),
             step=np.int32(step),
             matrices=self._laid(result.matrices, layouts),
             ok=self._laid(result.ok, _numbers(layouts, bool)),
             asked=self._laid(result.asked, _numbers(layouts, bool)),
-            streaks=self._laid(self._streaks.counts or none, _numbers(layouts, np.int32)),
+            streaks=self._laid(self._streaks.of(result), _numbers(layouts, np.int32)),
         )
 
     def shapes(self, opt_state: optax.OptState) -> InFlight:

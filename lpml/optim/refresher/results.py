@@ -71,6 +71,14 @@ class Streaks:
         self._work = work
         self.counts: dict[str, Parts] = {}
 
+    def of(self, result: Result) -> dict[str, Parts]:
+        """The counts of the matrices of a result, [K] int32; zeros before the first refresh."""
+        zeros = {
+            name: {start: np.zeros(len(ok), np.int32) for start, ok in own.items()}
+            for name, own in result.ok.items()
+        }
+        return self.counts or zeros
+
     def after(self, result: Result, step: int) -> dict[str, Parts]:
         """Which matrices [K] bool are to be used no more; `step` is that of the snapshot.
 
