@@ -9,8 +9,8 @@ hundreds of steps (1200 in the first version of the paper) without harm.
 A character Transformer is trained with roots renewed every N steps from statistics that are D
 steps old when the roots come into use, D = 0 or D = N, against Adam and Muon, each at its best
 rate of three. The first roots are those of step 20 and come at once, so that what is compared
-is age and not the wait for a first root. At the default size the text is a Markov chain, at paper size
-Tiny Shakespeare (set LPML_DATA), with runs of 3000 steps for D = 1200.
+is age and not the wait for a first root. At the default size the text is a Markov chain, at
+paper size Tiny Shakespeare (set LPML_DATA), with runs of 3000 steps for D = 1200.
 Expected: the older the roots the higher the loss, but by 0.006 nats at most. On the
 chain, where a table of what follows on what is nearly all there is to learn, Adam ends 0.005
 nats below; on Tiny Shakespeare Shampoo is ahead.

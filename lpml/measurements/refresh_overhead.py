@@ -63,10 +63,10 @@ def refresh_overhead(
     The modes are `frozen` (the first roots for ever), `program` (renewed within the step that
     is due), `inline` (by the host, which the next step waits for), `asynchronous` (by the host
     while steps go on; roots are used N = `refresh_every` steps later), `adam` and `muon`.
-    frozen, inline and asynchronous run the very same program. A round is a segment of each; what else
-    the machine does moves neighbours alike, so only their ratios mean much. Segments begin and
-    end half-way between two refreshes, so that all their work is within; what were still under
-    way at the end is waited for.
+    frozen, inline and asynchronous run the very same program. A round is a segment of each;
+    what else the machine does moves neighbours alike, so only their ratios mean much. Segments
+    begin and end half-way between two refreshes, so that all their work is within; what is
+    still under way at the end is waited for.
 
     A line is a round: `ratio_MODE` is the median over the rounds so far of seconds over
     frozen's in the same round, `low_` and `high_` their quartiles, `seconds_MODE` the median
