@@ -98,13 +98,13 @@ class Steps(NamedTuple):
     """Which steps a call takes.
 
     Attributes:
-      index: (T,) int32 sample numbers, of which the first `count` are taken.
-      count: () int32.
+      samples: (T,) int32 their numbers, of which the first `taken` count.
+      taken: () int32.
       first: () int32, absolute number of the first step.
     """
 
-    index: jax.Array
-    count: jax.Array
+    samples: jax.Array
+    taken: jax.Array
     first: jax.Array
 
 
@@ -145,7 +145,7 @@ def halp_steps(
       codes, noise, watched after the steps.
     """
     arguments = (
-        *(codes, noise, watched, rows, h, steps.index, steps.count),
+        *(codes, noise, watched, rows, h, steps.samples, steps.taken),
         *(at_anchor, seed, steps.first, scalars, shift),
     )
     return _call("lpml_halp", arguments, (codes, noise, watched), (0, 1, 2), loss, places)
@@ -184,7 +184,7 @@ def float_steps(
     if h is None:
         h = jnp.zeros((0,), jnp.float32)
     arguments = (
-        *(offset, watched, rows, h, steps.index, steps.count),
+        *(offset, watched, rows, h, steps.samples, steps.taken),
         *(at_anchor, y, steps.first, scalars),
     )
     return _call("lpml_svrg", arguments, (offset, watched), (0, 1), loss, places)
