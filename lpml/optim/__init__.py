@@ -22,7 +22,7 @@ from lpml.optim.muon import muon
 from lpml.optim.periodic import PeriodicTransformation, Refreshed
 from lpml.optim.projected import ProjectedTransformation
 from lpml.optim.refresher import HostRefreshedTransformation, RootRefresher, RootsFailed
-from lpml.optim.reporting import ReportingTransformation
+from lpml.optim.reporting import ReportingTransformation, inner_loop_of, prepare_of
 from lpml.optim.shampoo import ShampooState, shampoo
 from lpml.optim.soap import SoapState, soap
 from lpml.optim.svrg import SVRGState, svrg
@@ -47,6 +47,7 @@ __all__ = [
     "all_but",
     "bits_report",
     "halp",
+    "inner_loop_of",
     "lm_halp",
     "loss_aware",
     "loss_aware_quantization",
@@ -56,6 +57,7 @@ __all__ = [
     "mean_over_data",
     "momentum",
     "muon",
+    "prepare_of",
     "quantized_params",
     "sgd",
     "shampoo",

@@ -25,26 +25,30 @@ class PeriodicTransformation(ReportingTransformation):
 
     It is an ordinary `(init, update)` pair for optax. A loop that knows `refresh` calls
 
-        params, opt_state = tx.refresh(opt_state, params, full_grad_fn=..., key=..., data=...)
+        params, opt_state = tx.refresh(
+            opt_state, params, full_grad_fn=..., outputs_fn=..., key=..., data=..., prepared=...
+        )
 
     before step 0, `every`, 2 * `every`, ... where `full_grad_fn(params)` is the gradient of
-    the objective over the whole data set. A loop that does not know it passes `full_grad_fn`
-    to `update` instead, which then refreshes by itself when the step is due.
+    the objective over the whole data set, `data` that set on the device (`x`, `y`), and
+    `prepared` what `prepare` made of it. A loop that does not know it passes `full_grad_fn`
+    to `update` instead, which then refreshes by itself when the step is due; of the rest it
+    may pass nothing.
 
-    `report(opt_state)` gives numbers worth a line in the log (scalars by name).
+    `report`, `prepare` and `inner_loop` are those of a `ReportingTransformation`.
     """
 
     every: int
     refresh: Callable[..., Refreshed]
 
-    def __new__(cls, init, update, *, every, refresh, report=nothing_to_report):
+    def __new__(cls, init, update, *, every, refresh, report=nothing_to_report, **further):
         """Builds the pair and hangs the further functions on it."""
-        self = super().__new__(cls, init, update, report=report)
+        self = super().__new__(cls, init, update, report=report, **further)
         self.every, self.refresh = every, refresh
         return self
 
 
-def periodic(init, inner_update, *, every, refresh, report=nothing_to_report):
+def periodic(init, inner_update, *, every, refresh, report=nothing_to_report, **further):
     """Joins an inner step and a refresh to a `PeriodicTransformation`.
 
     Args:
@@ -53,6 +57,7 @@ def periodic(init, inner_update, *, every, refresh, report=nothing_to_report):
       every: steps between two refreshes, >= 1.
       refresh: see `PeriodicTransformation`.
       report: see `PeriodicTransformation`.
+      further: `prepare` and `inner_loop`, see `ReportingTransformation`.
     """
     if every < 1:
         raise ValueError(f"inner_steps = {every} must be at least 1")
@@ -77,7 +82,9 @@ def periodic(init, inner_update, *, every, refresh, report=nothing_to_report):
         moved = jax.tree.map(lambda a, u, p: a + u - p, at, updates, params)
         return moved, opt_state
 
-    return PeriodicTransformation(init, update, every=every, refresh=refresh, report=report)
+    return PeriodicTransformation(
+        init, update, every=every, refresh=refresh, report=report, **further
+    )
 
 
 def learning_rate_at(learning_rate: optax.ScalarOrSchedule, count: jax.Array) -> jax.Array:

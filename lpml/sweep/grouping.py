@@ -12,6 +12,7 @@ from lpml.sweep.jobs import Job, carry_shapes
 from lpml.training.assemble import assemble, is_measurement, traceable, transformation
 from lpml.training.loop import Schedule
 from lpml.training.memory import available, bytes_of, most_bytes
+from lpml.training.own_loop import alone
 from lpml.training.program import Program
 from lpml.training.run_folder import flatten
 
@@ -80,6 +81,8 @@ def group_jobs(jobs: Sequence[Job]) -> list[Group]:
             why_alone[key] = "each is spread over the devices already"
         elif program.beside.alone:
             why_alone[key] = program.beside.alone
+        elif reason := alone(program.tx):
+            why_alone[key] = reason
         elif program.model.heavy and jax.default_backend() == "cpu":
             why_alone[key] = "convolutions under vmap are slow on a CPU"
         elif program.batches.buckets is not None:

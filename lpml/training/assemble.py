@@ -17,6 +17,7 @@ from lpml.build import ConfigError, build, choices, fits, suggestion
 from lpml.parallel import Placement, placement
 from lpml.training.buckets import buckets_of
 from lpml.training.loop import Schedule
+from lpml.training.own_loop import check_own_loop
 from lpml.training.program import Batches, Program
 from lpml.training.scoring import Translations
 from lpml.training.workers import Workers, workers
@@ -131,6 +132,7 @@ def assemble(config: Mapping[str, Any], *, shapes: bool = True) -> tuple[Program
             "workers": _workers(config, tx, place),
         },
     )
+    check_own_loop(config, program)
     if shapes:
         _check_shapes(program, config)
     return program, schedule

@@ -12,12 +12,12 @@ import optax
 
 from lpml.data import Dataset, batch_indices
 from lpml.models import Supervised
-from lpml.optim import PeriodicTransformation
+from lpml.optim import PeriodicTransformation, inner_loop_of, prepare_of
 from lpml.parallel import Placement
 from lpml.training import portable
 from lpml.training.beside import beside
 from lpml.training.buckets import Buckets
-from lpml.training.pure import Carry, Functions, functions, gather, many_steps
+from lpml.training.pure import Carry, Functions, functions, gather
 from lpml.training.scoring import Translations
 from lpml.training.step import Metrics
 from lpml.training.workers import Workers
@@ -108,7 +108,7 @@ class Program:
         self.place = place = place or Placement()
         pure = self.pure(tx)
         self._init = place.jit(pure.init)
-        self._run = place.jit(many_steps(pure.step), donate_argnums=(0,))
+        self._run = place.jit(pure.run, donate_argnums=(0,))
         self._run_one = place.jit(pure.step, donate_argnums=(0,))
         self._refresh = place.jit(pure.refresh, donate_argnums=(0,))
         self._evaluate = place.jit(pure.evaluate)
@@ -134,6 +134,18 @@ class Program:
     def train(self) -> dict[str, jax.Array]:
         """The training set on the device."""
         return self.place.put(self.dataset.train)
+
+    @functools.cached_property
+    def prepared(self) -> dict[str, jax.Array]:
+        """What the transformation made of the training set, on the device; {}: nothing."""
+        prepare = prepare_of(self.tx)
+        if prepare is None:
+            return {}
+        made = prepare(self.dataset.train)
+        as_they_are = {id(v): self.train[k] for k, v in self.dataset.train.items()}
+        fresh = {k: v for k, v in made.items() if id(v) not in as_they_are}
+        old = {k: as_they_are[id(v)] for k, v in made.items() if k not in fresh}
+        return {**self.place.put(fresh), **old}
 
     @functools.cached_property
     def test(self) -> dict[str, jax.Array] | None:
@@ -205,16 +217,17 @@ class Program:
 
     def refresh(self, carry: Carry) -> Carry:
         """The pass over the data that is due before this step."""
-        return self._refresh(carry, self.train)
+        return self._refresh(carry, self.train, self.prepared)
 
     def run(self, carry: Carry, start: int, count: int) -> Carry:
         """`count` steps from step `start`, at most `rows`; a bad loss is marked."""
         indices = self.batches.indices(start, count)
-        if self.model.heavy:
+        if self.model.heavy and inner_loop_of(self.tx) is None:
             for index in self.place.each(indices[:count]):
                 carry = self._run_one(carry, self.train, index)
             return carry
-        return self._run(carry, self.train, self.place.indices(indices), np.int32(count))
+        laid = self.place.indices(indices)
+        return self._run(carry, self.train, self.prepared, laid, np.int32(count))
 
     def measure(self, carry: Carry) -> tuple[Carry, dict[str, float]]:
         """The numbers of a line of the log, and the carry with its sums reset."""

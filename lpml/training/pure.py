@@ -9,7 +9,7 @@ import optax
 from flax import struct
 
 from lpml.models import Supervised
-from lpml.optim import ReportingTransformation
+from lpml.optim import ReportingTransformation, inner_loop_of
 from lpml.parallel import Placement
 from lpml.training.buckets import Buckets
 from lpml.training.scoring import Translations
@@ -30,9 +30,11 @@ class Carry(struct.PyTreeNode):
 
     Attributes:
       state: the train state.
-      sums: metrics of the steps since the last line of the log, summed.
+      sums: metrics of the steps since the last line of the log, summed; none where the
+        transformation has a loop of its own, which computes no loss.
       count: () int32, how many steps that are.
-      bad_step: () int32, the first step with a non-finite loss, -1 while there is none.
+      bad_step: () int32, the first step with a non-finite loss (or, in a loop of the
+        transformation's own, any such number), -1 while there is none.
       beside: in checkpoints, what the host has ready for later steps; else None.
     """
 
@@ -48,7 +50,8 @@ class Functions(NamedTuple):
 
     init: Callable[[jax.Array, dict[str, jax.Array]], Carry]  # (key, batch)
     step: Callable[[Carry, dict[str, jax.Array], jax.Array], Carry]  # (carry, data, index)
-    refresh: Callable[[Carry, dict[str, jax.Array]], Carry]  # (carry, data)
+    run: Callable[..., Carry]  # (carry, data, prepared, indices, count): many steps
+    refresh: Callable[..., Carry]  # (carry, data, prepared={})
     evaluate: Callable[[TrainState, dict[str, jax.Array]], Metrics]
     evaluate_with_gradient: Callable[[TrainState, dict[str, jax.Array]], Metrics]
     report: Callable[[TrainState], Metrics]
@@ -66,19 +69,24 @@ def functions(
     translations: Translations | None = None,
     buckets: Buckets | None = None,
 ) -> Functions:
-    """What `Program` compiles; arguments as there. `tx` may hold traced settings."""
+    """What `Program` compiles; arguments as there. `tx` may hold traced settings.
+
+    `prepared` is what `tx` made of the training set, {} where it makes nothing. A `tx` with a
+    loop of its own is never asked for a single `step`.
+    """
     place = place or Placement()
     gradient = whole_batch if workers is None else workers.gradient(place)
     if buckets is not None:
         gradient = buckets.gradient(gradient)
     made = make_step(model, with_grad_norm=objective == "batch", gradient=gradient)
     step = _placed(made, place)
+    own_loop = inner_loop_of(tx)
 
     def init(key, batch):
         init_key, run_key = jax.random.split(key)
         params, model_state = model.init(init_key, batch)
         state = TrainState.create(params=params, tx=tx, key=run_key, model_state=model_state)
-        _, metrics = jax.eval_shape(step, state, batch)
+        metrics = {} if own_loop else jax.eval_shape(step, state, batch)[1]
         sums = jax.tree.map(lambda m: jnp.zeros(m.shape, m.dtype), metrics)
         return Carry(state, sums, jnp.zeros((), jnp.int32), jnp.full((), -1, jnp.int32))
 
@@ -94,7 +102,10 @@ def functions(
         )
 
     passes: dict[str, Any] = {"batch_size": full_batch_size, "split": place.split}
-    refresh = make_refresh(model, **passes)
+    pass_over = make_refresh(model, **passes)
+
+    def refresh(carry, data, prepared=None):
+        return carry.replace(state=pass_over(carry.state, data, prepared or {}))
 
     def report(state):
         own = tx.report(state.opt_state) if isinstance(tx, ReportingTransformation) else {}
@@ -103,7 +114,8 @@ def functions(
     return Functions(
         init=init,
         step=one_step,
-        refresh=lambda carry, data: carry.replace(state=refresh(carry.state, data)),
+        run=_steps_over_data(one_step) if own_loop is None else _steps_of(own_loop),
+        refresh=refresh,
         evaluate=make_evaluate(model, with_gradient=False, **passes),
         evaluate_with_gradient=make_evaluate(model, with_gradient=True, **passes),
         report=report,
@@ -123,6 +135,36 @@ def _placed(step: Step, place: Placement) -> Step:
         return place.whole(step(state, place.split(batch)))
 
     return placed
+
+
+def _steps_over_data(step):
+    """`run` of `Functions`: one step after another."""
+    steps = many_steps(step)
+
+    def run(carry, data, prepared, indices, count):
+        del prepared
+        return steps(carry, data, indices, count)
+
+    return run
+
+
+def _steps_of(inner_loop):
+    """`run` of `Functions` by a transformation's own loop; no steps once there is a bad one."""
+
+    def run(carry, data, prepared, indices, count):
+        del data
+        state, good = carry.state, carry.bad_step < 0
+        count = jnp.where(good, count, 0)
+        params, opt_state, bad_step = inner_loop(
+            state.opt_state, state.params, prepared, indices, count, key=state.key
+        )
+        return carry.replace(
+            state=state.replace(step=state.step + count, params=params, opt_state=opt_state),
+            count=carry.count + count,
+            bad_step=jnp.where(good, jnp.asarray(bad_step, jnp.int32), carry.bad_step),
+        )
+
+    return run
 
 
 def many_steps(step: Callable[..., Carry]) -> Callable[..., Carry]:

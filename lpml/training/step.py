@@ -106,10 +106,11 @@ def _weigh(model: Supervised) -> Callable[[Batch], Any] | None:
 
 def make_refresh(
     model: Supervised, *, batch_size: int, split: Callable[[Batch], Batch] = _as_it_is
-) -> Callable[[TrainState, Batch], TrainState]:
-    """`refresh(state, data) -> state`: the pass over the data some transformations want.
+) -> Callable[[TrainState, Batch, Batch], TrainState]:
+    """`refresh(state, data, prepared) -> state`: the pass over the data some want.
 
     Its gradients are those of evaluation: plain data, running averages for statistics.
+    `prepared` is what the transformation made of the data.
 
     Args:
       model: the problem.
@@ -117,7 +118,7 @@ def make_refresh(
       split: spreads a batch over the devices.
     """
 
-    def refresh(state: TrainState, data: Batch) -> TrainState:
+    def refresh(state: TrainState, data: Batch, prepared: Batch) -> TrainState:
         assert isinstance(state.tx, PeriodicTransformation)
         # the step of the same number draws from children 0 and 1 of its own key
         key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), 2)
@@ -140,6 +141,8 @@ def make_refresh(
             full_grad_fn=full_grad,
             outputs_fn=lambda params: model.outputs(params, state.model_state, split(data)),
             key=key,
+            data=data,
+            prepared=prepared,
         )
         return state.replace(params=params, opt_state=opt_state)
 
