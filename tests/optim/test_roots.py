@@ -142,12 +142,12 @@ def test_float32_with_a_ridge_of_1e6(p, x32):
     assert distance(report.root[0], with_spectrum(values + 1e-6, vectors, -1 / p)) < 5e-3
 
 
-def test_float32_without_a_ridge_fails_by_the_true_residual_alone(x32):
+def test_float32_without_a_ridge_is_refused_by_the_true_residual(x32):
     values, vectors = spectrum(96, 1e8)
     with x32():
         stack = jnp.asarray(with_spectrum(values, vectors)[None], jnp.float32)
         report = jit_newton(stack, 4, damping=Damping("relative", 1e-12))
-    assert report.error[0] <= 1e-6
+    # the iteration's own error says 1e-7 on some processors and 0.2 on others
     assert report.residual[0] > 1
     assert not report.ok[0]
     assert distance(report.root[0], with_spectrum(values, vectors, -1 / 4)) > 0.05

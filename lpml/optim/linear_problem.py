@@ -1,0 +1,115 @@
+"""What the compiled kernels know of a problem, and who is to take the steps."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lpml import native
+
+
+class LinearProblem(NamedTuple):
+    """A linear model and its data, as far as a loop of an optimizer's own must know them.
+
+    Attributes:
+      samples: N, the training samples.
+      loss: `"squared"`, `"logistic"` or `"softmax"`; None: another.
+      l2: factor of the L2 term that the objective has.
+      batch_size: samples a step.
+      input_scale: spacing of the grid on which the inputs lie; None: on none.
+    """
+
+    samples: int
+    loss: str | None
+    l2: float = 0.0
+    batch_size: int = 1
+    input_scale: float | None = None
+
+
+def takes_kernels(
+    backend: str, problem: LinearProblem | None, reasons: Sequence[str | None]
+) -> bool:
+    """Whether the compiled kernels take the steps.
+
+    Args:
+      backend: `"jax"`: never; `"auto"`: where they can; `"native"`: always.
+      problem: what there is to solve; None where nobody said.
+      reasons: of the algorithm, why they cannot; None where they can.
+
+    Raises:
+      ValueError: `"native"` and they cannot, or an unknown backend.
+    """
+    if backend not in native.BACKENDS:
+        known = ", ".join(native.BACKENDS)
+        raise ValueError(f"backend {backend!r} does not exist; choose from {known}")
+    if backend == "jax":
+        return False
+    # compiled last, when nothing else is in the way
+    why = next(filter(None, (*reasons, *_of_problem(problem))), None) or native.why_not()
+    if why is not None and backend == "native":
+        raise ValueError(f"backend 'native' cannot take these steps: {why}; take 'jax'")
+    if why is not None:
+        _say_once(why)
+    return why is None
+
+
+def _of_problem(problem):
+    if problem is None:
+        return ("it is not known which linear model is trained (a config says it)",)
+    return (
+        None if problem.loss in native.LOSSES else "the kernels train linear models alone",
+        None
+        if problem.batch_size == 1
+        else f"the kernels take one sample a step, not batch_size = {problem.batch_size}",
+    )
+
+
+_SAID: set[str] = set()
+
+
+def _say_once(why: str) -> None:
+    if why not in _SAID:
+        _SAID.add(why)
+        from absl import logging
+
+        logging.info("backend 'auto' takes its path in JAX: %s", why)
+
+
+def check_threads(threads: Any) -> None:
+    """Raises ValueError unless it is a number of threads that the kernels can share out to."""
+    if not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= 64:
+        raise ValueError(f"threads = {threads!r} must be a whole number, 1 to 64")
+
+
+def the_leaf(params: Any) -> jax.Array:
+    """The (d, K) matrix that a linear model's parameters are.
+
+    Raises:
+      ValueError: they are something else.
+    """
+    leaves = jax.tree.leaves(params)
+    if len(leaves) != 1 or leaves[0].ndim != 2:
+        raise ValueError("the kernels train linear models without bias: one (d, K) matrix")
+    return leaves[0]
+
+
+def as_rows(leaf: jax.Array, stride: int) -> jax.Array:
+    """A (d, K) matrix as (K, stride), padded with zeros."""
+    return jnp.pad(leaf.T, ((0, 0), (0, stride - len(leaf))))
+
+
+def as_leaf(rows: jax.Array, features: int) -> jax.Array:
+    """The (d, K) matrix that `as_rows` was given."""
+    return rows[:, :features].T
+
+
+def flat(x: np.ndarray) -> np.ndarray:
+    """Samples as rows: (N, ...) as (N, d)."""
+    return x.reshape(len(x), -1)
+
+
+def targets(y: np.ndarray) -> np.ndarray:
+    """Targets or classes as the kernels read them: (N,) float32."""
+    return np.asarray(y, np.float32)
