@@ -29,6 +29,9 @@ def optimizer(method, *, learning_rate, inner_steps, radius, mu, scale="global",
         optim["format"] = fmt
         optim["bits"] = _unless(fmt, bits)
         optim["rounding"] = placeholder(str)
+    if method in ("halp", "svrg", "sgd"):
+        optim["backend"] = placeholder(str)
+        optim["threads"] = placeholder(int)
     if method in ("lp_sgd", "lp_svrg"):
         optim["radius"] = _unless(fmt, radius)
     optim["weight_decay"] = placeholder(float)

@@ -20,12 +20,14 @@ class Loss(NamedTuple):
     `answers(y)`: (B,), how many answers each sample asks for, where that differs; `value` and
       `correct` are then sums over a sample's answers, and outputs are (B, T, K), y (B, T). A
       mean over samples is one over answers: sums divided by the number of answers.
+    `name`: by which compiled kernels know it, None where they do not.
     """
 
     value: Callable[[jax.Array, jax.Array], jax.Array]
     difference: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
     correct: Callable[[jax.Array, jax.Array], jax.Array] | None = None
     answers: Callable[[jax.Array], jax.Array] | None = None
+    name: str | None = None
 
 
 def _squared_value(outputs, y):
@@ -37,7 +39,7 @@ def _squared_difference(outputs, change, y):
     return 2 * change
 
 
-squared_error = Loss(_squared_value, _squared_difference)
+squared_error = Loss(_squared_value, _squared_difference, name="squared")
 """(output - y)^2 without the factor 1/2, as in the HALP code; one output."""
 
 
@@ -55,7 +57,10 @@ def _logistic_difference(outputs, change, y):
 
 
 logistic = Loss(
-    _logistic_value, _logistic_difference, lambda outputs, y: (outputs[:, 0] > 0) == (y > 0)
+    _logistic_value,
+    _logistic_difference,
+    lambda outputs, y: (outputs[:, 0] > 0) == (y > 0),
+    name="logistic",
 )
 """Binary cross entropy of one logit against y in {0, 1}."""
 
@@ -81,6 +86,7 @@ softmax_cross_entropy = Loss(
     _softmax_value,
     _softmax_difference,
     lambda outputs, y: jnp.argmax(outputs, axis=-1) == y,
+    name="softmax",
 )
 """Cross entropy of K logits against an integer class."""
 

@@ -221,7 +221,7 @@ def full_pass(
     Args:
       weights: (K, stride) float32 weights; or int8 codes of the move from the last anchor.
       rows: (N, stride) of the same type.
-      y: (N,) float32 targets or classes.
+      y: (N,) float64 targets or classes.
       outputs: (N, K) float64 at the last anchor, where codes are given.
       scalars: (2,) float64, with them: change of an output per unit of codes . row, and what
         a row's code of one stands for.

@@ -4,6 +4,7 @@ from lpml.optim.adagrad import adagrad
 from lpml.optim.adam import adam
 from lpml.optim.full_gradient import mean_over_data
 from lpml.optim.halp import HALPState, halp
+from lpml.optim.linear_problem import LinearProblem
 from lpml.optim.lm_halp import LMHALPState, lm_halp
 from lpml.optim.loss_aware import (
     BitsReport,
@@ -32,6 +33,7 @@ __all__ = [
     "HALPState",
     "HostRefreshedTransformation",
     "LMHALPState",
+    "LinearProblem",
     "LossAwareState",
     "PeriodicTransformation",
     "ProjectedTransformation",

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from lpml.formats import Format, check_mode
+from lpml.native import Backend
 from lpml.optim.bit_centering import (
     as_anchor,
     cast_like,
@@ -18,6 +19,8 @@ from lpml.optim.bit_centering import (
     report,
     spacing,
 )
+from lpml.optim.linear_problem import LinearProblem, constants, takes_kernels
+from lpml.optim.native_halp import native_halp
 from lpml.optim.offset_grid import offset_grid
 from lpml.optim.periodic import (
     PeriodicTransformation,
@@ -65,6 +68,9 @@ def halp(
     rescale: bool = True,
     weight_decay: float | jax.Array = 0.0,
     inner_dtype: jax.typing.DTypeLike = "float32",
+    backend: Backend = "jax",
+    threads: int = 1,
+    problem: LinearProblem | None = None,
 ) -> PeriodicTransformation:
     r"""High-accuracy low-precision training: bit-centred low-precision SVRG.
 
@@ -105,6 +111,12 @@ def halp(
         weight, anchor and offset.
       inner_dtype: dtype of the step's arithmetic in units of s; float32 holds every code
         exactly and loses nothing against float64.
+      backend: who takes the inner steps. `"jax"`: any model, one step at a time. `"native"`:
+        compiled integer kernels for linear models on the CPU, one sample a step, 8 or 16
+        bits, many steps a call (see `native_halp`); of the paths it is the fast one. `"auto"`:
+        the kernels where they can, JAX elsewhere.
+      threads: of the kernels, 1 to 64; the codes do not tell how many.
+      problem: the linear model, for the kernels; a config fills it in.
 
     Returns:
       A `PeriodicTransformation`. `update` needs the extras `key` (stochastic rounding) and
@@ -122,6 +134,26 @@ def halp(
     check_mu(mu)
     check_mode(rounding)
     check_option(option)
+    reasons = [
+        None if format is None else f"they hold integers, not format {format}",
+        None if bits in (None, 8, 16) else f"they hold 8 or 16 bits, not {bits}",
+        None if rounding == "stochastic" else f"they do not round by {rounding!r}",
+        None if option == "I" else "they have no option II",
+        None if rescale else "they have no scale that stays",
+        *constants(learning_rate=learning_rate, weight_decay=weight_decay),
+        *(() if isinstance(mu, str) else constants(mu=mu)),
+    ]
+    if takes_kernels(backend, problem, reasons):
+        assert problem is not None
+        return native_halp(
+            float(learning_rate),
+            problem,
+            inner_steps=inner_steps,
+            bits=int(8 if bits is None else bits),
+            mu=mu,
+            weight_decay=float(weight_decay),
+            threads=threads,
+        )
     grid = offset_grid(format, bits)
 
     def init(params):

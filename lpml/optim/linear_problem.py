@@ -110,6 +110,29 @@ def flat(x: np.ndarray) -> np.ndarray:
     return x.reshape(len(x), -1)
 
 
-def targets(y: np.ndarray) -> np.ndarray:
-    """Targets or classes as the kernels read them: (N,) float32."""
-    return np.asarray(y, np.float32)
+def targets(y: np.ndarray, dtype: type) -> np.ndarray:
+    """Targets or classes as the kernels read them: (N,) float32 in steps, float64 in passes."""
+    return np.asarray(y, dtype)
+
+
+def predicted(loss: str, outputs: jax.Array) -> jax.Array:
+    """Probabilities (N, K) float32 of outputs (N, K) under `"logistic"` or `"softmax"`."""
+    of = jax.nn.sigmoid if loss == "logistic" else jax.nn.softmax
+    return of(outputs).astype(jnp.float32)
+
+
+def no_single_steps(*_: Any, **__: Any) -> Any:
+    """Stands for `update` where a loop of the optimizer's own takes all steps."""
+    raise ValueError(
+        "backend 'native' takes many steps in one call: call its inner_loop, or take 'jax'"
+    )
+
+
+def constants(**settings: Any) -> list[str | None]:
+    """Of every setting, why the kernels cannot take it: they want plain numbers."""
+    return [
+        None
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+        else f"{name} must be a plain number, neither traced nor a schedule"
+        for name, value in settings.items()
+    ]

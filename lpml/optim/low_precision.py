@@ -6,7 +6,10 @@ import jax
 import optax
 
 from lpml.formats import Format, check_mode
+from lpml.native import Backend
 from lpml.optim.iterate_format import iterate_format
+from lpml.optim.linear_problem import LinearProblem, constants, takes_kernels
+from lpml.optim.native_svrg import native_sgd
 from lpml.optim.periodic import PeriodicTransformation, check_learning_rate, require_key
 from lpml.optim.svrg import svrg
 
@@ -67,10 +70,32 @@ def rounded(
 
 
 def sgd(
-    learning_rate: optax.ScalarOrSchedule, *, weight_decay: float | jax.Array = 0.0
+    learning_rate: optax.ScalarOrSchedule,
+    *,
+    weight_decay: float | jax.Array = 0.0,
+    backend: Backend = "jax",
+    threads: int = 1,
+    problem: LinearProblem | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """Plain stochastic gradient descent: w - alpha (grad + weight_decay w)."""
+    """Plain stochastic gradient descent: w - alpha (grad + weight_decay w).
+
+    Args:
+      learning_rate: step size alpha, or a schedule of the step count.
+      weight_decay: factor of the L2 term (weight_decay / 2) ||w||^2.
+      backend: as of `svrg`; the kernels' weights are float32.
+      threads: as of `svrg`.
+      problem: as of `svrg`.
+    """
     check_learning_rate(learning_rate)
+    reasons = constants(learning_rate=learning_rate, weight_decay=weight_decay)
+    if takes_kernels(backend, problem, reasons):
+        assert problem is not None
+        return native_sgd(
+            float(learning_rate),
+            problem,
+            weight_decay=float(weight_decay),
+            threads=threads,
+        )
     chain = optax.chain(optax.add_decayed_weights(weight_decay), optax.sgd(learning_rate))
     return optax.with_extra_args_support(chain)
 

@@ -24,6 +24,8 @@ from lpml.optim.linear_problem import (
     as_rows,
     check_threads,
     flat,
+    no_single_steps,
+    predicted,
     targets,
     the_leaf,
 )
@@ -120,7 +122,7 @@ def native_halp(
 
     def prepare(train):
         rows, scale = row_codes(train["x"], bits, problem.input_scale)
-        return {"rows": rows, "row_scale": scale, "targets": targets(train["y"])}
+        return {"rows": rows, "row_scale": scale, "targets": targets(train["y"], np.float64)}
 
     def usage(state):
         seen = native.seen(state.watched)
@@ -173,7 +175,7 @@ def native_halp(
         else:
             full_grad = cast_like(full_grad_fn(anchor), anchor)
             if loss != "squared":
-                predictions = _predicted(loss, outputs_fn(anchor))
+                predictions = predicted(loss, outputs_fn(anchor))
         full_grad = jax.tree.map(lambda g, a: g + weight_decay * a, full_grad, anchor)
         new_mu, crowded = _box(mu, usage(state), grid, inner_steps, state.crowded)
         norm = optax.tree.norm(full_grad)
@@ -211,7 +213,7 @@ def native_halp(
 
     return periodic(
         init,
-        _no_single_steps,
+        no_single_steps,
         every=inner_steps,
         refresh=refresh,
         report=told,
@@ -284,12 +286,6 @@ def _outputs_at(weights, rows, scale):
     return jax.lax.fori_loop(0, count, body, zeros)
 
 
-def _predicted(loss, outputs):
-    """Probabilities (N, K) float32 of outputs (N, K)."""
-    of = jax.nn.sigmoid if loss == "logistic" else jax.nn.softmax
-    return of(outputs).astype(jnp.float32)
-
-
 def _box(mu, used, grid, inner_steps, crowded):
     """The next mu, and for how many epochs in a row too many codes were clipped.
 
@@ -324,12 +320,6 @@ def _fraction(bits, largest, steepest, decay):
         return shift.astype(jnp.int32), jnp.exp2(shift)
     shift = jnp.clip(jnp.ceil(jnp.log2(largest * 2.0**16 / 32767)), low, high)
     return shift.astype(jnp.int32), jnp.exp2(16 - shift)
-
-
-def _no_single_steps(grads, state, params=None, **_):
-    raise ValueError(
-        "backend 'native' takes many steps in one call: call its inner_loop, or take 'jax'"
-    )
 
 
 def _x64():

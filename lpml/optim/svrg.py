@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from lpml.native import Backend
+from lpml.optim.linear_problem import LinearProblem, constants, takes_kernels
 from lpml.optim.periodic import (
     PeriodicTransformation,
     Refreshed,
@@ -34,6 +36,9 @@ def svrg(
     inner_steps: int,
     option: str = "I",
     weight_decay: float | jax.Array = 0.0,
+    backend: Backend = "jax",
+    threads: int = 1,
+    problem: LinearProblem | None = None,
 ) -> PeriodicTransformation:
     r"""Stochastic variance reduced gradient descent.
 
@@ -48,6 +53,10 @@ def svrg(
       option: `"I"`: the anchor is the last iterate (practice); `"II"`: one of the iterates
         w_0 .. w_{T-1} drawn uniformly (the proof's choice).
       weight_decay: factor of an L2 term (weight_decay / 2) ||w||^2 added to the objective.
+      backend: `"jax"`; `"native"`: compiled float32 kernels for linear models on the CPU, one
+        sample a step, many steps a call (see `native_svrg`); `"auto"`: these where they can.
+      threads: of the kernels, 1 to 64.
+      problem: the linear model, for the kernels; a config fills it in.
 
     Returns:
       A transformation whose `update` needs the extra argument `grad_fn(params)`, the gradient
@@ -59,6 +68,21 @@ def svrg(
     """
     check_learning_rate(learning_rate)
     check_option(option)
+    reasons = [
+        None if option == "I" else "they have no option II",
+        *constants(learning_rate=learning_rate, weight_decay=weight_decay),
+    ]
+    if takes_kernels(backend, problem, reasons):
+        from lpml.optim.native_svrg import native_svrg  # which takes its parts from here
+
+        assert problem is not None
+        return native_svrg(
+            float(learning_rate),
+            problem,
+            inner_steps=inner_steps,
+            weight_decay=float(weight_decay),
+            threads=threads,
+        )
 
     def init(params):
         return SVRGState(

@@ -163,6 +163,7 @@ def transformation(
             "input_scale": dataset.input_scale,
             "input_bits": config["data"].get("input_bits"),
             "l2": model.l2,
+            "problem": _linear_problem(config, dataset, model),
             "mesh": mesh,
         },
     )
@@ -199,6 +200,19 @@ def own_default(config: Mapping[str, Any], key: str) -> Any:
     if parameter is None or parameter.default is parameter.empty:
         return None
     return parameter.default
+
+
+def _linear_problem(config, dataset, model):
+    """What compiled kernels may know of a linear model; None of another one."""
+    if not model.linear:
+        return None
+    return optim.LinearProblem(
+        samples=dataset.size,
+        loss=model.loss.name,
+        l2=model.l2,
+        batch_size=config["train"].get("batch_size"),
+        input_scale=dataset.input_scale,
+    )
 
 
 def _placement(mesh: Mapping[str, Any]) -> Placement:

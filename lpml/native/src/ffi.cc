@@ -279,7 +279,7 @@ Error pass_over(AnyBuffer a_in, AnyBuffer rows, AnyBuffer w, AnyBuffer y, AnyBuf
   check.buffer("rows", rows, coded ? DataType::S8 : DataType::F32, {s.size, s.stride});
   check.buffer("codes or weights", w, coded ? DataType::S8 : DataType::F32,
                {s.outputs, s.stride});
-  check.buffer("y", y, DataType::F32, {s.size});
+  check.buffer("y", y, DataType::F64, {s.size});
   check.buffer("scalars", scalars, DataType::F64, {2});
   check.buffer("gradient", *sum, DataType::F64, {s.outputs, s.stride});
   check.buffer("predictions", *predictions, DataType::F32, {s.size, s.outputs});
@@ -288,19 +288,19 @@ Error pass_over(AnyBuffer a_in, AnyBuffer rows, AnyBuffer w, AnyBuffer y, AnyBuf
   check.that(loss != 0 || s.outputs == 1, "squared error has one output");
   if (loss == 2 && !check.failed())
     for (int64_t i = 0; i < s.size; ++i) {
-      const float label = data<float>(y)[i];
+      const double label = data<double>(y)[i];
       check.that(label >= 0 && label < s.outputs, "a label is not that of a class");
     }
   if (check.failed()) return refused(check.why());
   if (coded) {
     start_from(a_in, a);
-    CodedPass call = {data<int8_t>(rows), data<int8_t>(w), data<float>(y), s.size, s.stride,
+    CodedPass call = {data<int8_t>(rows), data<int8_t>(w), data<double>(y), s.size, s.stride,
                       s.outputs, static_cast<Loss>(loss), data<double>(scalars)[0],
                       data<double>(scalars)[1], data<double>(*a), data<double>(*sum),
                       data<float>(*predictions), s.threads};
     *data<double>(*value) = pass(*set, call);
   } else {
-    FloatPass call = {data<float>(rows), data<float>(w), data<float>(y), s.size, s.stride,
+    FloatPass call = {data<float>(rows), data<float>(w), data<double>(y), s.size, s.stride,
                       s.outputs, static_cast<Loss>(loss), data<double>(*sum),
                       data<float>(*predictions), s.threads};
     *data<double>(*value) = pass(*set, call);

@@ -67,7 +67,7 @@ extern template Report run(const Set&, const Halp<int16_t>&);
 struct CodedPass {
   const int8_t* rows;
   const int8_t* z;  // (K, stride)
-  const float* y;
+  const double* y;
   int64_t size, stride, outputs;
   Loss loss;
   double unit;     // change of an output by a sum of one
@@ -82,7 +82,7 @@ double pass(const Set& set, const CodedPass& call);  // the mean loss
 struct FloatPass {
   const float* rows;
   const float* w;  // (K, stride)
-  const float* y;
+  const double* y;
   int64_t size, stride, outputs;
   Loss loss;
   double* sum;

@@ -1,0 +1,178 @@
+"""SVRG and SGD of linear models whose steps a compiled kernel takes, in float32."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from lpml import native
+from lpml.optim.bit_centering import as_anchor, cast_like
+from lpml.optim.linear_problem import (
+    LinearProblem,
+    as_leaf,
+    as_rows,
+    check_threads,
+    flat,
+    no_single_steps,
+    predicted,
+    targets,
+    the_leaf,
+)
+from lpml.optim.periodic import PeriodicTransformation, Refreshed, periodic
+from lpml.optim.reporting import ReportingTransformation
+from lpml.optim.svrg import not_yet_known
+
+
+class NativeSVRGState(NamedTuple):
+    """State of `svrg` with the compiled kernels: d inputs, K outputs, N samples."""
+
+    step: jax.Array  # () int32, steps taken
+    anchor: optax.Params  # (d, K), float64 if x64 is enabled, else the parameters' dtype
+    offset: jax.Array  # (K, stride) float32, the iterate is anchor + offset
+    full_grad: optax.Updates  # (d, K), anchor dtype
+    h: jax.Array  # (K, stride) float32: rate * full gradient
+    predictions: jax.Array  # (N, K) float32 at the anchor; (0, K) for squared error
+    watched: jax.Array  # (8,) uint32, see `lpml.native.seen`
+
+
+def native_svrg(
+    learning_rate: float,
+    problem: LinearProblem,
+    *,
+    inner_steps: int,
+    weight_decay: float,
+    threads: int,
+) -> PeriodicTransformation:
+    """`svrg` with `backend="native"`; arguments as there.
+
+    The kernels hold the offset from the anchor in float32, as HALP holds it in codes: its
+    rounding shrinks with it, so that the accuracy is the anchor's and the full gradient's.
+    """
+    check_threads(threads)
+    places = native.Places(threads)
+    loss, decay = problem.loss, problem.l2 + weight_decay
+    assert loss is not None
+
+    def init(params):
+        leaf = the_leaf(params)
+        shape = (leaf.shape[1], native.stride_of(len(leaf), jnp.float32))
+        anchor = as_anchor(params)
+        samples = 0 if loss == "squared" else problem.samples
+        return NativeSVRGState(
+            step=jnp.zeros((), jnp.int32),
+            anchor=anchor,
+            offset=jnp.zeros(shape, jnp.float32),
+            full_grad=not_yet_known(anchor),
+            h=jnp.full(shape, jnp.nan, jnp.float32),  # a forgotten refresh must be seen
+            predictions=jnp.zeros((samples, shape[0]), jnp.float32),
+            watched=native.nothing_seen(),
+        )
+
+    def moved(state):
+        """The iterate, in the anchor's dtype."""
+        return jax.tree.map(
+            lambda a: a + as_leaf(state.offset, len(a)).astype(a.dtype), state.anchor
+        )
+
+    def inner_loop(state, params, prepared, indices, count, *, key):
+        del key
+        offset, watched = native.float_steps(
+            state.offset,
+            state.watched,
+            rows=prepared["rows"],
+            h=state.h,
+            steps=native.Steps(indices[:, 0], count, state.step),
+            at_anchor=state.predictions,
+            y=prepared["targets"],
+            scalars=jnp.array([learning_rate, 1 - learning_rate * decay], jnp.float32),
+            loss=loss,
+            places=places,
+        )
+        state = state._replace(step=state.step + count, offset=offset, watched=watched)
+        return cast_like(moved(state), params), state, native.seen(watched).bad_step
+
+    def refresh(state, params, *, full_grad_fn, outputs_fn, **_):
+        anchor = moved(state)
+        full_grad = jax.tree.map(
+            lambda g, a: g.astype(a.dtype) + weight_decay * a, full_grad_fn(anchor), anchor
+        )
+        h = learning_rate * the_leaf(full_grad)
+        if loss != "squared":
+            state = state._replace(predictions=predicted(loss, outputs_fn(anchor)))
+        state = state._replace(
+            anchor=anchor,
+            offset=jnp.zeros_like(state.offset),
+            full_grad=full_grad,
+            h=as_rows(h, state.h.shape[1]).astype(jnp.float32),
+            watched=native.nothing_seen(),
+        )
+        return Refreshed(cast_like(anchor, params), state)
+
+    return periodic(
+        init,
+        no_single_steps,
+        every=inner_steps,
+        refresh=refresh,
+        prepare=float_rows,
+        inner_loop=inner_loop,
+    )
+
+
+class NativeSGDState(NamedTuple):
+    """State of `sgd` with the compiled kernels."""
+
+    step: jax.Array  # () int32, steps taken
+    weights: jax.Array  # (K, stride) float32
+    watched: jax.Array  # (8,) uint32, see `lpml.native.seen`
+
+
+def native_sgd(
+    learning_rate: float, problem: LinearProblem, *, weight_decay: float, threads: int
+) -> ReportingTransformation:
+    """`sgd` with `backend="native"`; arguments as there. Weights and steps are float32."""
+    check_threads(threads)
+    places = native.Places(threads)
+    loss, decay = problem.loss, problem.l2 + weight_decay
+    assert loss is not None
+
+    def init(params):
+        leaf = the_leaf(params)
+        stride = native.stride_of(len(leaf), jnp.float32)
+        return NativeSGDState(
+            step=jnp.zeros((), jnp.int32),
+            weights=as_rows(leaf, stride).astype(jnp.float32),
+            watched=native.nothing_seen(),
+        )
+
+    def inner_loop(state, params, prepared, indices, count, *, key):
+        del key
+        weights, watched = native.float_steps(
+            state.weights,
+            state.watched,
+            rows=prepared["rows"],
+            h=None,
+            steps=native.Steps(indices[:, 0], count, state.step),
+            at_anchor=jnp.zeros((0,), jnp.float32),
+            y=prepared["targets"],
+            scalars=jnp.array([learning_rate, 1 - learning_rate * decay], jnp.float32),
+            loss=loss,
+            places=places,
+        )
+        state = NativeSGDState(state.step + count, weights, watched)
+        params = jax.tree.map(lambda p: as_leaf(weights, len(p)).astype(p.dtype), params)
+        return params, state, native.seen(watched).bad_step
+
+    return ReportingTransformation(
+        init, no_single_steps, prepare=float_rows, inner_loop=inner_loop
+    )
+
+
+def float_rows(train: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The samples as float32 rows (N, stride), and their targets (N,)."""
+    rows = flat(train["x"])
+    return {
+        "rows": native.padded(rows if rows.dtype == np.float32 else rows.astype(np.float32)),
+        "targets": targets(train["y"], np.float32),
+    }
