@@ -101,7 +101,10 @@ class Member {
     for (int64_t k = 0; k < s_.outputs; ++k)
       products_[k] = Width<Code>::dot(set_)(vector(k), row(0), range_);
     meeting_->sum(member_, products_.data(), s_.outputs);
-    for (int64_t t = 0; t < s_.count; ++t) step(t);
+    if (s_.outputs == 1)
+      for (int64_t t = 0; t < s_.count; ++t) step<true>(t);
+    else
+      for (int64_t t = 0; t < s_.count; ++t) step<false>(t);
     report_.saturated = tally_.saturated;
     report_.peak = tally_.peak;
     return report_;
@@ -113,14 +116,19 @@ class Member {
   }
   Code* vector(int64_t k) const { return call_.z + k * s_.stride; }
 
+  // One output's scalars stay in registers: in a short row they are most of the time.
+  template <bool One>
   void step(int64_t t) {
-    const int64_t step = call_.first_step + t;
+    const int64_t step = call_.first_step + t, outputs = One ? 1 : s_.outputs;
+    double only_change, only_slope;
+    double* const changes = One ? &only_change : changes_.data();
+    double* const slopes = One ? &only_slope : slopes_.data();
     const float* p = s_.at_anchor ? s_.at_anchor + s_.outputs * s_.index[t] : nullptr;
     if (s_.at_anchor && t + 2 < s_.count)
       __builtin_prefetch(s_.at_anchor + s_.outputs * s_.index[t + 2]);
-    for (int64_t k = 0; k < s_.outputs; ++k)
-      changes_[k] = static_cast<double>(products_[k]) * call_.unit;
-    differences(s_.loss, p, changes_.data(), s_.outputs, slopes_.data());
+    for (int64_t k = 0; k < outputs; ++k)
+      changes[k] = static_cast<double>(products_[k]) * call_.unit;
+    differences(s_.loss, p, changes, outputs, slopes);
     const bool counting = step % kCountEvery == 0;
     const UpdateFn<Code> update = Width<Code>::update(set_, call_.shift, counting);
     Update<Code> u = {};
@@ -130,11 +138,11 @@ class Member {
     u.second = Width<Code>::second(call_.shift);
     u.range = range_;
     u.tally = &tally_;
-    for (int64_t k = 0; k < s_.outputs; ++k) {
+    for (int64_t k = 0; k < outputs; ++k) {
       u.z = vector(k);
       u.h = h_ + k * s_.stride;
       u.noise = noise(k);
-      u.coefficient = coefficient(k, step, t);
+      u.coefficient = coefficient(slopes[k], step * outputs + k, t);
       products_[k] = update(u);
       u.ahead = nullptr;  // one output fetches for all
     }
@@ -142,13 +150,14 @@ class Member {
     meeting_->sum(member_, products_.data(), s_.outputs);
   }
 
-  int32_t coefficient(int64_t k, int64_t step, int64_t t) {
-    const double moves = slopes_[k] * call_.gain;
+  // `number` tells this rounding from all others of the run.
+  int32_t coefficient(double slope, int64_t number, int64_t t) {
+    const double moves = slope * call_.gain;
     const double size = std::fabs(moves);
     if (!(size <= report_.steepest)) report_.steepest = std::isfinite(size) ? size : 0;
     if (!std::isfinite(size) && report_.first_bad < 0) report_.first_bad = t;
-    const uint64_t number = static_cast<uint64_t>(step * s_.outputs + k + 1);
-    const uint64_t word = mixed(call_.seed + number * 0x9E3779B97F4A7C15u);
+    const uint64_t turn = static_cast<uint64_t>(number) + 1;
+    const uint64_t word = mixed(call_.seed + turn * 0x9E3779B97F4A7C15u);
     return rounded(moves * units_, word, &report_);
   }
 

@@ -63,17 +63,22 @@ int64_t update8(const Update<int8_t>& u) {
   const Ints coefficient = fill16(u.coefficient);
   Sum8 sum;
   Counts8 counts;
-  each_part<int8_t>(u.noise, u.range, [&](int64_t j, int i, Ints words) {
-    if (u.ahead && i == 0) prefetch(u.ahead + j);
-    const Ints row = load(u.row + j);
-    const int16_t* h = u.h + (j - i * kWidth) + i * kWidth / 2;
+  // copies, since a store of bytes could change `u` for all that the compiler knows
+  int8_t* const codes = u.z;
+  const int8_t *const rows = u.row, *const next = u.next;
+  const int8_t* const ahead = u.ahead ? u.ahead : u.row;
+  const int16_t* const added = u.h;
+  each_part<int8_t>(u.noise, u.range, [=, &sum, &counts](int64_t j, int i, Ints words) {
+    if (i == 0) prefetch(ahead + j);
+    const Ints row = load(rows + j);
+    const int16_t* h = added + (j - i * kWidth) + i * kWidth / 2;
     const Ints low = add16_clipped(round_product(low_bytes(row), coefficient), load(h));
     const Ints high = add16_clipped(round_product(high_bytes(row), coefficient), load(h + 32));
-    const Ints z = load(u.z + j), move = rounded8<F>(low, high, words);
+    const Ints z = load(codes + j), move = rounded8<F>(low, high, words);
     const Ints kept = subtract8_clipped(z, move);
     if (Counting) counts.add(subtract8(z, move), kept);
-    store(u.z + j, kept);
-    sum.add(kept, load(u.next + j));
+    store(codes + j, kept);
+    sum.add(kept, load(next + j));
   });
   if (Counting) counts.give(u.tally);
   return sum.total();
@@ -111,16 +116,19 @@ int64_t update16(const Update<int16_t>& u) {
   const Ints weights = fill32((u.coefficient & 0xFFFF) | (u.second << 16));
   Sum16 sum;
   Counts16 counts;
-  each_part<int16_t>(u.noise, u.range, [&](int64_t j, int i, Ints words) {
-    if (u.ahead && i == 0) prefetch(u.ahead + j);
-    const Ints row = load(u.row + j), h = load(u.h + j);
+  int16_t* const codes = u.z;
+  const int16_t *const rows = u.row, *const next = u.next, *const added = u.h;
+  const int16_t* const ahead = u.ahead ? u.ahead : u.row;
+  each_part<int16_t>(u.noise, u.range, [=, &sum, &counts](int64_t j, int i, Ints words) {
+    if (i == 0) prefetch(ahead + j);
+    const Ints row = load(rows + j), h = load(added + j);
     const Ints low = multiply_add(low_words(row, h), weights);
     const Ints high = multiply_add(high_words(row, h), weights);
-    const Ints z = load(u.z + j), move = rounded16(low, high, words);
+    const Ints z = load(codes + j), move = rounded16(low, high, words);
     const Ints kept = subtract16_clipped(z, move);
     if (Counting) counts.add(subtract16(z, move), kept);
-    store(u.z + j, kept);
-    sum.add(kept, load(u.next + j));
+    store(codes + j, kept);
+    sum.add(kept, load(next + j));
   });
   if (Counting) counts.give(u.tally);
   return sum.total();
@@ -165,23 +173,26 @@ template <bool Keep, bool Shift>
 float moved(const FloatUpdate& u) {
   const Floats c = fill(u.coefficient), keep = fill(u.keep);
   Floats sums[kSums] = {zeros(), zeros(), zeros(), zeros()};
-  const auto one = [&](int64_t j, Floats sum) __attribute__((always_inline)) {
-    Floats z = load(u.z + j);
-    if (Keep && Shift) z = fused_subtract(z, keep, load(u.h + j));
+  float* const offset = u.z;
+  const float *const row = u.row, *const next = u.next, *const h = u.h;
+  const float* const ahead = u.ahead ? u.ahead : u.row;
+  const auto one = [=](int64_t j, Floats sum) __attribute__((always_inline)) {
+    Floats z = load(offset + j);
+    if (Keep && Shift) z = fused_subtract(z, keep, load(h + j));
     if (Keep && !Shift) z = multiply(z, keep);
-    if (!Keep && Shift) z = subtract(z, load(u.h + j));
-    z = fused_minus(c, load(u.row + j), z);
-    store(u.z + j, z);
-    return fused_add(z, load(u.next + j), sum);
+    if (!Keep && Shift) z = subtract(z, load(h + j));
+    z = fused_minus(c, load(row + j), z);
+    store(offset + j, z);
+    return fused_add(z, load(next + j), sum);
   };
+  const int64_t end = u.range.end;
   int64_t j = u.range.begin;
-  for (; j + kSums * kFloats <= u.range.end; j += kSums * kFloats) {
-    if (u.ahead)
-      for (int i = 0; i < kSums * kFloats; i += 16) prefetch(u.ahead + j + i);
+  for (; j + kSums * kFloats <= end; j += kSums * kFloats) {
+    for (int i = 0; i < kSums * kFloats; i += 16) prefetch(ahead + j + i);
 #pragma GCC unroll 4
     for (int i = 0; i < kSums; ++i) sums[i] = one(j + i * kFloats, sums[i]);
   }
-  for (; j < u.range.end; j += kFloats) sums[0] = one(j, sums[0]);
+  for (; j < end; j += kFloats) sums[0] = one(j, sums[0]);
   return total(add(add(sums[0], sums[1]), add(sums[2], sums[3])));
 }
 
