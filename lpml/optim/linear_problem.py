@@ -107,7 +107,8 @@ def as_leaf(rows: jax.Array, features: int) -> jax.Array:
 
 def flat(x: np.ndarray) -> np.ndarray:
     """Samples as rows: (N, ...) as (N, d)."""
-    return x.reshape(len(x), -1)
+    # an array that is flat already is given back itself, so that nobody lays it twice
+    return x if x.ndim == 2 else x.reshape(len(x), -1)
 
 
 def targets(y: np.ndarray, dtype: type) -> np.ndarray:

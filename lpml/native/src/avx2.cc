@@ -153,11 +153,16 @@ inline float total(Floats v) {
   return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
 }
 inline Doubles fill_doubles(double v) { return _mm256_set1_pd(v); }
-inline Doubles fused_add(Doubles a, Doubles b, Doubles c) { return _mm256_fmadd_pd(a, b, c); }
-inline Doubles widened(const int8_t* from) {
-  int32_t four;
-  __builtin_memcpy(&four, from, 4);
-  return _mm256_cvtepi32_pd(_mm_cvtepi8_epi32(_mm_cvtsi32_si128(four)));
+inline Doubles add(Doubles a, Doubles b) { return _mm256_add_pd(a, b); }
+inline Doubles multiply(Doubles a, Doubles b) { return _mm256_mul_pd(a, b); }
+inline Doubles widened(const int32_t* from) {
+  return _mm256_cvtepi32_pd(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+}
+// Eight entries of two rows as pairs of 16-bit words.
+inline Ints paired(const int8_t* first, const int8_t* second) {
+  const __m128i a = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(first));
+  const __m128i b = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(second));
+  return _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(a, b));
 }
 
 }  // namespace

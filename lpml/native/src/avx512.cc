@@ -153,11 +153,17 @@ inline float total(Floats v) {
   return parts[0];
 }
 inline Doubles fill_doubles(double v) { return _mm512_set1_pd(v); }
-inline Doubles fused_add(Doubles a, Doubles b, Doubles c) { return _mm512_fmadd_pd(a, b, c); }
-inline Doubles widened(const int8_t* from) {
-  int64_t eight;
-  __builtin_memcpy(&eight, from, 8);
-  return _mm512_cvtepi32_pd(_mm256_cvtepi8_epi32(_mm_cvtsi64_si128(eight)));
+inline Doubles add(Doubles a, Doubles b) { return _mm512_add_pd(a, b); }
+inline Doubles multiply(Doubles a, Doubles b) { return _mm512_mul_pd(a, b); }
+inline Doubles widened(const int32_t* from) {
+  return _mm512_cvtepi32_pd(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+}
+// Sixteen entries of two rows as pairs of 16-bit words.
+inline Ints paired(const int8_t* first, const int8_t* second) {
+  const __m128i a = _mm_loadu_si128(reinterpret_cast<const __m128i*>(first));
+  const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(second));
+  const __m256i pairs = _mm256_set_m128i(_mm_unpackhi_epi8(a, b), _mm_unpacklo_epi8(a, b));
+  return _mm512_cvtepi8_epi16(pairs);
 }
 
 }  // namespace

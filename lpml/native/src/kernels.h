@@ -77,9 +77,20 @@ using UpdateFn = int64_t (*)(const Update<Code>&);
 template <typename Code>
 using DecayFn = int64_t (*)(const Decay<Code>&);
 
-// sum[j] += r[i * outputs] * row_i[j], one row after the other, in one rounding each.
-using AddRows8 = void (*)(double* sum, const int8_t* rows, int64_t stride, const double* r,
-                          int64_t outputs, int64_t count, Range range);
+// Derivatives of a group of rows as whole numbers of 45 bits in three limbs of 15: sums of their
+// products with codes are exact in 32 bits for kMostRows rows, and so the same in any order.
+constexpr int kLimbs = 3;
+constexpr int kLimbBits = 15;
+constexpr int64_t kMostRows = 256;
+struct Limbs {
+  int16_t pair[kLimbs][2];  // of two rows, side by side
+};
+
+// sums[limb * stride + j] += limb of row i * row_i[j], over `count` rows.
+using AddRows8 = void (*)(int32_t* sums, const int8_t* rows, int64_t stride, const Limbs* limbs,
+                          int64_t count, Range range);
+// total[j] += factor * (the sums of the limbs as one number), and the sums become 0.
+using Fold8 = void (*)(double* total, int32_t* sums, int64_t stride, double factor, Range range);
 using AddRowsFloat = void (*)(float* sum, const float* rows, int64_t stride, const float* r,
                               int64_t outputs, int64_t count, Range range);
 
@@ -95,6 +106,7 @@ struct Set {
   float (*dot_float)(const float* z, const float* row, Range range);
   float (*update_float)(const FloatUpdate&);
   AddRows8 add_rows8;
+  Fold8 fold8;
   AddRowsFloat add_rows_float;
 };
 
@@ -106,7 +118,7 @@ extern const Set avx512_set;
 #endif
 
 // Rows taken together in a pass over the data, so that a sum is read and written once for all.
-constexpr int64_t kRows = 8;
+constexpr int64_t kRows = 16;
 
 // h of 8-bit codes in the order in which unpacking leaves the coordinates of a block: those
 // with bit 3 clear, then those with bit 3 set.

@@ -1,7 +1,5 @@
 // The loops in plain C++: the definition that the other sets are held to, and what runs where
 // they do not.
-#include <cmath>
-
 #include "kernels.h"
 
 namespace lpml {
@@ -174,11 +172,24 @@ float update_float(const FloatUpdate& u) {
   return total(sums);
 }
 
-void add_rows8(double* sum, const int8_t* rows, int64_t stride, const double* r,
-               int64_t outputs, int64_t count, Range range) {
+void add_rows8(int32_t* sums, const int8_t* rows, int64_t stride, const Limbs* limbs,
+               int64_t count, Range range) {
   for (int64_t i = 0; i < count; ++i)
-    for (int64_t j = range.begin; j < range.end; ++j)
-      sum[j] = std::fma(r[i * outputs], static_cast<double>(rows[i * stride + j]), sum[j]);
+    for (int limb = 0; limb < kLimbs; ++limb) {
+      const int32_t weight = limbs[i / 2].pair[limb][i % 2];
+      int32_t* sum = sums + limb * stride;
+      for (int64_t j = range.begin; j < range.end; ++j) sum[j] += weight * rows[i * stride + j];
+    }
+}
+
+void fold8(double* total, int32_t* sums, int64_t stride, double factor, Range range) {
+  constexpr double base = 1 << kLimbBits;
+  for (int64_t j = range.begin; j < range.end; ++j) {
+    double value = sums[j];
+    for (int limb = 1; limb < kLimbs; ++limb) value = value * base + sums[limb * stride + j];
+    total[j] += factor * value;
+    for (int limb = 0; limb < kLimbs; ++limb) sums[limb * stride + j] = 0;
+  }
 }
 
 void add_rows_float(float* sum, const float* rows, int64_t stride, const float* r,
@@ -207,6 +218,7 @@ const Set plain_set = {
     dot_float,
     update_float,
     add_rows8,
+    fold8,
     add_rows_float,
 };
 

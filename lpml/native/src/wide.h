@@ -201,31 +201,47 @@ float update_float(const FloatUpdate& u) {
   return u.h ? moved<true, true>(u) : moved<true, false>(u);
 }
 
-template <bool Whole>
-void add_some_rows8(double* sum, const int8_t* rows, int64_t stride, const Doubles* weights,
-                    int64_t count, Range range) {
-  for (int64_t j = range.begin; j < range.end; j += kDoubles) {
-    Doubles acc = load(sum + j);
-    if (Whole) {
-#pragma GCC unroll 8
-      for (int i = 0; i < kRows; ++i)
-        acc = fused_add(weights[i], widened(rows + i * stride + j), acc);
-    } else {
-      for (int64_t i = 0; i < count; ++i)
-        acc = fused_add(weights[i], widened(rows + i * stride + j), acc);
+// Coordinates whose 32-bit sums fill a vector; two vectors of each limb stay in registers.
+constexpr int64_t kSums32 = kWidth / 4;
+
+void add_rows8(int32_t* sums, const int8_t* rows, int64_t stride, const Limbs* limbs,
+               int64_t count, Range range) {
+  for (int64_t j = range.begin; j < range.end; j += 2 * kSums32) {
+    Ints acc[kLimbs][2];
+    for (int limb = 0; limb < kLimbs; ++limb)
+      for (int half = 0; half < 2; ++half)
+        acc[limb][half] = load(sums + limb * stride + j + half * kSums32);
+    for (int64_t i = 0; i < count; i += 2) {
+      const int8_t* first = rows + i * stride + j;
+      // an odd row out is paired with itself, at weight 0
+      const int8_t* second = i + 1 < count ? first + stride : first;
+      const Ints low = paired(first, second);
+      const Ints high = paired(first + kSums32, second + kSums32);
+      for (int limb = 0; limb < kLimbs; ++limb) {
+        int32_t both;
+        __builtin_memcpy(&both, limbs[i / 2].pair[limb], sizeof both);
+        const Ints weights = fill32(both);
+        acc[limb][0] = add32(acc[limb][0], multiply_add(low, weights));
+        acc[limb][1] = add32(acc[limb][1], multiply_add(high, weights));
+      }
     }
-    store(sum + j, acc);
+    for (int limb = 0; limb < kLimbs; ++limb)
+      for (int half = 0; half < 2; ++half)
+        store(sums + limb * stride + j + half * kSums32, acc[limb][half]);
   }
 }
 
-void add_rows8(double* sum, const int8_t* rows, int64_t stride, const double* r,
-               int64_t outputs, int64_t count, Range range) {
-  Doubles weights[kRows];
-  for (int64_t i = 0; i < count; ++i) weights[i] = fill_doubles(r[i * outputs]);
-  if (count == kRows)
-    add_some_rows8<true>(sum, rows, stride, weights, count, range);
-  else
-    add_some_rows8<false>(sum, rows, stride, weights, count, range);
+void fold8(double* total, int32_t* sums, int64_t stride, double factor, Range range) {
+  const Doubles base = fill_doubles(1 << kLimbBits), scale = fill_doubles(factor);
+  for (int64_t j = range.begin; j < range.end; j += kDoubles) {
+    Doubles value = widened(sums + j);
+    for (int limb = 1; limb < kLimbs; ++limb)
+      value = add(multiply(value, base), widened(sums + limb * stride + j));
+    store(total + j, add(load(total + j), multiply(scale, value)));
+  }
+  for (int limb = 0; limb < kLimbs; ++limb)
+    for (int64_t j = range.begin; j < range.end; j += kSums32)
+      store(sums + limb * stride + j, fill32(0));
 }
 
 void add_rows_float(float* sum, const float* rows, int64_t stride, const float* r,
@@ -253,6 +269,7 @@ void add_rows_float(float* sum, const float* rows, int64_t stride, const float* 
       dot_float,                                                                             \
       update_float,                                                                          \
       add_rows8,                                                                             \
+      fold8,                                                                                 \
       add_rows_float,                                                                        \
   }
 
