@@ -232,7 +232,6 @@ def epochs(options, places):
 
 def calls(options, places):
     """What a call costs that takes one step."""
-    clock = CLOCKS[options.clock]
     rows = rows_of(64, 64, np.int8)
     nothing, bare = halp_steps(rows, places), jax.jit(lambda index: index + 1)
     methods = {"native call, 1 step": nothing, "jitted addition": bare}
