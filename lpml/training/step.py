@@ -8,7 +8,7 @@ import jax
 import optax
 
 from lpml.models import Supervised
-from lpml.optim import PeriodicTransformation, mean_over_data
+from lpml.optim import PeriodicTransformation, mean_over_data, rows_over_data
 from lpml.training.state import TrainState
 
 Batch = dict[str, jax.Array]
@@ -135,11 +135,19 @@ def make_refresh(
                 weigh=_weigh(model),
             )
 
+        def outputs(params):
+            return rows_over_data(
+                lambda batch: model.outputs(params, state.model_state, batch),
+                data,
+                batch_size=batch_size,
+                constrain=split,
+            )
+
         params, opt_state = state.tx.refresh(
             state.opt_state,
             state.params,
             full_grad_fn=full_grad,
-            outputs_fn=lambda params: model.outputs(params, state.model_state, split(data)),
+            outputs_fn=outputs,
             key=key,
             data=data,
             prepared=prepared,
