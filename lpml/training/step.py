@@ -106,8 +106,8 @@ def _weigh(model: Supervised) -> Callable[[Batch], Any] | None:
 
 def make_refresh(
     model: Supervised, *, batch_size: int, split: Callable[[Batch], Batch] = _as_it_is
-) -> Callable[[TrainState, Batch, Batch], TrainState]:
-    """`refresh(state, data, prepared) -> state`: the pass over the data some want.
+) -> Callable[..., TrainState]:
+    """`refresh(state, data, prepared={}) -> state`: the pass over the data some want.
 
     Its gradients are those of evaluation: plain data, running averages for statistics.
     `prepared` is what the transformation made of the data.
@@ -118,7 +118,7 @@ def make_refresh(
       split: spreads a batch over the devices.
     """
 
-    def refresh(state: TrainState, data: Batch, prepared: Batch) -> TrainState:
+    def refresh(state: TrainState, data: Batch, prepared: Batch | None = None) -> TrainState:
         assert isinstance(state.tx, PeriodicTransformation)
         # the step of the same number draws from children 0 and 1 of its own key
         key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), 2)
@@ -150,7 +150,7 @@ def make_refresh(
             outputs_fn=outputs,
             key=key,
             data=data,
-            prepared=prepared,
+            prepared=prepared or {},
         )
         return state.replace(params=params, opt_state=opt_state)
 
