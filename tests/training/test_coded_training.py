@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from lpml import data
+from lpml import data, native
 from lpml.training.assemble import assemble
 from lpml.training.run import train
 
@@ -24,13 +24,15 @@ METHODS = dict(
 )
 
 
-def config(method, source, model="linear_regression", *, precision="float64", **training):
+def config(
+    method, source, model="linear_regression", *, precision="float64", optim=None, **training
+):
     return dict(
         seed=3,
         precision=precision,
         data=source,
         model=dict(name=model, l2=0.01),
-        optim=dict(name=method, learning_rate=0.01, **METHODS.get(method, {})),
+        optim=dict(name=method, learning_rate=0.01, **METHODS[method]) | (optim or {}),
         train=dict(steps=30, batch_size=2, log_every=10, checkpoint_every=30, full_batch_size=7)
         | training,
     )
@@ -66,6 +68,15 @@ def test_every_optimizer_sees_the_inputs_that_the_codes_stand_for(method, tmp_pa
     # 30 samples in passes of 7: four whole parts and a rest
     source = dict(name="synthetic_regression", samples=30, features=4, seed=1, input_bits=8)
     compare(method, source, "linear_regression", tmp_path)
+
+
+@pytest.mark.skipif(native.why_not() is not None, reason="no compiled kernels here")
+@pytest.mark.parametrize("method", ["sgd", "svrg", "halp"])
+def test_compiled_kernels_do_too(method, tmp_path):
+    source = dict(name="synthetic_regression", samples=30, features=4, seed=1, input_bits=8)
+    # the rows of sgd and svrg are float32, those of halp the codes themselves
+    settings = dict(precision="float32", optim=dict(backend="native"), batch_size=1)
+    compare(method, source, "linear_regression", tmp_path, **settings)
 
 
 @pytest.mark.parametrize(
