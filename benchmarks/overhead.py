@@ -47,7 +47,7 @@ def bare(program):
     indices = [program.batches.indices(at, LOG) for at in range(0, STEPS, LOG)]
     started = time.perf_counter()
     for rows in indices:
-        carry = program._run(carry, program.train, rows, np.int32(LOG))
+        carry = program._run(carry, program.train, {}, rows, np.int32(LOG))
     jax.block_until_ready(carry)
     return time.perf_counter() - started
 

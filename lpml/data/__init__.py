@@ -7,6 +7,7 @@ sacrebleu come with the first call that needs them.
 from lpml.data.bleu import bleu
 from lpml.data.characters import markov_chain, markov_text, tinyshakespeare
 from lpml.data.cifar import cifar10
+from lpml.data.coded import coded, codes_of, write_codes
 from lpml.data.corpora import (
     corpus_subwords,
     multi30k,
@@ -45,6 +46,8 @@ __all__ = [
     "bleu",
     "bucketed_indices",
     "cifar10",
+    "coded",
+    "codes_of",
     "corpus_subwords",
     "digits",
     "fashion_mnist",
@@ -71,4 +74,5 @@ __all__ = [
     "tinyshakespeare",
     "train_subwords",
     "uniform_regression",
+    "write_codes",
 ]

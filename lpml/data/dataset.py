@@ -19,7 +19,8 @@ class Dataset(NamedTuple):
       train: 'x' (N, ...) float32 or float64 and 'y' (N,): the dtype of x for a regression,
         int32 labels 0..classes-1 for a classification (0/1 where there are two). Of texts
         both are int32 numbers of pieces 0..classes-1, 'y' (N, T), and -1 in 'y' where
-        nothing is to be told.
+        nothing is to be told. Inputs may also stay codes, 'x' (N, d) int8 or int16 (see
+        `coded`): they are `input_scale` times these.
       test: the same two keys, or None.
       classes: number of classes, of pieces for a text, None for a regression.
       input_scale: spacing of the fixed-point grid on which x lies, None if on no grid

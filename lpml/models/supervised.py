@@ -48,6 +48,8 @@ class Supervised:
         loop XLA's CPU compiler makes convolutions about four times slower (LeNet-5, batch 100).
       augment: `(key, x) -> x`, applied to the batches of training steps alone; all gradients
         of a step see the same draw.
+      input_scale: where x are integer codes, the inputs are `input_scale` times these. They
+        become floats batch by batch, so a whole set never does.
     """
 
     module: nn.Module
@@ -56,6 +58,7 @@ class Supervised:
     linear: bool = False
     heavy: bool = False
     augment: Augment | None = None
+    input_scale: float | None = None
 
     def __post_init__(self):
         if self.l2 < 0:
@@ -63,14 +66,14 @@ class Supervised:
 
     def init(self, key: jax.Array, batch: Batch) -> tuple[Params, ModelState]:
         """Fresh parameters and the mutable collections (batch statistics and the like)."""
-        variables = dict(self.module.init(key, batch["x"]))
+        variables = dict(self.module.init(key, self._inputs(batch)))
         return variables.pop("params"), variables
 
     def table(self, batch: Batch) -> str:
         """Layers, shapes and parameter counts, as text."""
         return self.module.tabulate(
             jax.random.key(0),
-            batch["x"],
+            self._inputs(batch),
             console_kwargs={"width": 100, "force_terminal": False},
         )
 
@@ -82,7 +85,7 @@ class Supervised:
         key: jax.Array | None = None,
     ) -> jax.Array:
         """Outputs (B, K), with running averages for statistics; `key` as of `objective`."""
-        return self._apply(params, model_state, batch["x"], key, train=False)[0]
+        return self._apply(params, model_state, self._inputs(batch), key, train=False)[0]
 
     def objective(
         self,
@@ -104,7 +107,7 @@ class Supervised:
           train: as a training step sees it: augmented, normalised with the batch's own
             statistics, of which the new model state has the running averages.
         """
-        x = batch["x"]
+        x = self._inputs(batch)
         if train and self.augment is not None:
             if key is None:
                 raise ValueError("augmentation needs a PRNG `key` passed to objective")
@@ -122,6 +125,14 @@ class Supervised:
     def weight(self, batch: Batch) -> jax.Array | None:
         """() number of answers that a batch asks for; None where it is that of its samples."""
         return None if self.loss.answers is None else jnp.sum(self.loss.answers(batch["y"]))
+
+    def _inputs(self, batch, dtype=None):
+        """The inputs, codes as floats; of `dtype` if one is given, by default the widest."""
+        x = jnp.asarray(batch["x"])
+        if self.input_scale is None or not jnp.issubdtype(x.dtype, jnp.integer):
+            return x if dtype is None else x.astype(dtype)
+        dtype = jnp.result_type(float) if dtype is None else dtype
+        return x.astype(dtype) * jnp.asarray(self.input_scale, dtype)
 
     def _apply(self, params, model_state, x, key, *, train):
         """Outputs and the new model state."""
@@ -147,7 +158,7 @@ class Supervised:
         if not self.linear:
             raise ValueError("gradient_difference needs a model linear in its parameters")
         dtype = jax.tree.leaves(offset)[0].dtype
-        narrow = {**batch, "x": batch["x"].astype(dtype)}
+        narrow = {**batch, "x": self._inputs(batch, dtype)}
 
         def outputs(params):
             return self.outputs(params, model_state, narrow)

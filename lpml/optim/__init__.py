@@ -2,7 +2,7 @@
 
 from lpml.optim.adagrad import adagrad
 from lpml.optim.adam import adam
-from lpml.optim.full_gradient import mean_over_data
+from lpml.optim.full_gradient import mean_over_data, rows_over_data
 from lpml.optim.halp import HALPState, halp
 from lpml.optim.linear_problem import LinearProblem
 from lpml.optim.lm_halp import LMHALPState, lm_halp
@@ -61,6 +61,7 @@ __all__ = [
     "muon",
     "prepare_of",
     "quantized_params",
+    "rows_over_data",
     "sgd",
     "shampoo",
     "soap",

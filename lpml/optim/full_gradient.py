@@ -1,4 +1,4 @@
-"""Means over a whole data set, exact also when the last batch is smaller."""
+"""Passes over a whole data set, exact also when the last batch is smaller."""
 
 from collections.abc import Callable
 from typing import Any
@@ -47,9 +47,7 @@ def mean_over_data(
         )
 
     def slice_at(start, length):
-        return jax.tree.map(
-            lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, length), data
-        )
+        return _slice_at(data, start, length)
 
     if full == 1:
         total = weighted(slice_at(0, batch_size), batch_size)
@@ -68,3 +66,45 @@ def mean_over_data(
         total, weight = total
         return jax.tree.map(lambda leaf: leaf / jnp.maximum(weight, 1), total)
     return jax.tree.map(lambda leaf: leaf / size, total)
+
+
+def rows_over_data(
+    fn: Callable[[dict[str, jax.Array]], jax.Array],
+    data: dict[str, jax.Array],
+    *,
+    batch_size: int,
+    constrain: Callable[[Any], Any] = lambda batch: batch,
+) -> jax.Array:
+    """The rows that `fn` gives for every sample, (N, ...), with no more than a batch inside it.
+
+    Args:
+      fn: takes a batch of B samples, gives (B, ...).
+      data: arrays with one leading axis of N samples, N >= 1.
+      batch_size: samples at a time.
+      constrain: as of `mean_over_data`.
+    """
+    (size,) = {len(leaf) for leaf in jax.tree.leaves(data)}
+    batch_size = min(batch_size, size)
+    full, rest = divmod(size, batch_size)
+
+    def rows_at(start, length):
+        return fn(constrain(_slice_at(data, start, length)))
+
+    if full == 1 and not rest:
+        return rows_at(0, size)
+    like = jax.eval_shape(lambda: rows_at(0, batch_size))
+
+    def put(rows, start, length):
+        return jax.lax.dynamic_update_slice_in_dim(rows, rows_at(start, length), start, 0)
+
+    rows = jax.lax.fori_loop(
+        0,
+        full,
+        lambda i, rows: put(rows, i * batch_size, batch_size),
+        jnp.zeros((size, *like.shape[1:]), like.dtype),
+    )
+    return put(rows, full * batch_size, rest) if rest else rows
+
+
+def _slice_at(data, start, length):
+    return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, length), data)

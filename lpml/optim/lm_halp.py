@@ -206,7 +206,8 @@ class _Words:
         """The codes of inputs (B, d), exact because they lie on the grid."""
         if len(x) << (self.bits + self.input_bits - 2) > 2**30:
             raise ValueError(f"a batch of {len(x)} can overflow the 32-bit sums of lm_halp")
-        return jnp.round(x / input_scale).astype(Fixed(1.0, self.input_bits).code_dtype)
+        codes = x if jnp.issubdtype(x.dtype, jnp.integer) else jnp.round(x / input_scale)
+        return codes.astype(Fixed(1.0, self.input_bits).code_dtype)
 
     def product(self, a: jax.Array, b: jax.Array) -> jax.Array:
         """Integer matrix product, summed in 32 bits."""

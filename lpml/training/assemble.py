@@ -1,5 +1,6 @@
 """From a resolved config to the objects of a run. Nothing here touches a run folder."""
 
+import dataclasses
 import functools
 import inspect
 import json
@@ -114,6 +115,8 @@ def assemble(config: Mapping[str, Any], *, shapes: bool = True) -> tuple[Program
         section="model",
         context={"dtype": dtype, "classes": dataset.classes},
     )
+    if dataset.input_scale is not None:
+        model = dataclasses.replace(model, input_scale=dataset.input_scale)
     alone = transformation(config, dataset, model)
     tx = alone
     if place.mesh is not None:
@@ -161,7 +164,7 @@ def transformation(
         context={
             "samples": dataset.size,
             "input_scale": dataset.input_scale,
-            "input_bits": config["data"].get("input_bits"),
+            "input_bits": _input_bits(config, dataset),
             "l2": model.l2,
             "problem": _linear_problem(config, dataset, model),
             "mesh": mesh,
@@ -213,6 +216,13 @@ def _linear_problem(config, dataset, model):
         batch_size=config["train"].get("batch_size"),
         input_scale=dataset.input_scale,
     )
+
+
+def _input_bits(config, dataset):
+    """Width of the grid that inputs lie on; None: its default, or on none."""
+    dtype = dataset.train["x"].dtype
+    coded = dataset.input_scale is not None and dtype.kind == "i"
+    return 8 * dtype.itemsize if coded else config["data"].get("input_bits")
 
 
 def _placement(mesh: Mapping[str, Any]) -> Placement:

@@ -105,7 +105,7 @@ def functions(
     pass_over = make_refresh(model, **passes)
 
     def refresh(carry, data, prepared=None):
-        return carry.replace(state=pass_over(carry.state, data, prepared or {}))
+        return carry.replace(state=pass_over(carry.state, data, prepared))
 
     def report(state):
         own = tx.report(state.opt_state) if isinstance(tx, ReportingTransformation) else {}

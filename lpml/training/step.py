@@ -8,7 +8,7 @@ import jax
 import optax
 
 from lpml.models import Supervised
-from lpml.optim import PeriodicTransformation, mean_over_data
+from lpml.optim import PeriodicTransformation, mean_over_data, rows_over_data
 from lpml.training.state import TrainState
 
 Batch = dict[str, jax.Array]
@@ -106,8 +106,8 @@ def _weigh(model: Supervised) -> Callable[[Batch], Any] | None:
 
 def make_refresh(
     model: Supervised, *, batch_size: int, split: Callable[[Batch], Batch] = _as_it_is
-) -> Callable[[TrainState, Batch, Batch], TrainState]:
-    """`refresh(state, data, prepared) -> state`: the pass over the data some want.
+) -> Callable[..., TrainState]:
+    """`refresh(state, data, prepared={}) -> state`: the pass over the data some want.
 
     Its gradients are those of evaluation: plain data, running averages for statistics.
     `prepared` is what the transformation made of the data.
@@ -118,7 +118,7 @@ def make_refresh(
       split: spreads a batch over the devices.
     """
 
-    def refresh(state: TrainState, data: Batch, prepared: Batch) -> TrainState:
+    def refresh(state: TrainState, data: Batch, prepared: Batch | None = None) -> TrainState:
         assert isinstance(state.tx, PeriodicTransformation)
         # the step of the same number draws from children 0 and 1 of its own key
         key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), 2)
@@ -135,14 +135,22 @@ def make_refresh(
                 weigh=_weigh(model),
             )
 
+        def outputs(params):
+            return rows_over_data(
+                lambda batch: model.outputs(params, state.model_state, batch),
+                data,
+                batch_size=batch_size,
+                constrain=split,
+            )
+
         params, opt_state = state.tx.refresh(
             state.opt_state,
             state.params,
             full_grad_fn=full_grad,
-            outputs_fn=lambda params: model.outputs(params, state.model_state, split(data)),
+            outputs_fn=outputs,
             key=key,
             data=data,
-            prepared=prepared,
+            prepared=prepared or {},
         )
         return state.replace(params=params, opt_state=opt_state)
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lpml.optim import halp, mean_over_data
+from lpml.optim import halp, mean_over_data, rows_over_data
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 128, 500, 999, 1000, 4096])
@@ -88,3 +88,17 @@ def test_it_compiles_to_one_loop_whatever_the_number_of_batches():
         )
 
     assert text(400).count(" sin ") == text(40).count(" sin ") == 1
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 5, 6, 10, 64])
+def test_rows_of_parts_are_those_of_the_whole(batch_size):
+    x = np.random.default_rng(0).normal(size=(10, 3)).astype(np.float32)
+    seen = []
+
+    def fn(batch):
+        seen.append(len(batch["x"]))
+        return jnp.cumsum(batch["x"], axis=1)
+
+    found = jax.jit(lambda data: rows_over_data(fn, data, batch_size=batch_size))({"x": x})
+    np.testing.assert_allclose(found, np.cumsum(x, axis=1), rtol=1e-6)
+    assert max(seen) == min(batch_size, 10)

@@ -83,7 +83,7 @@ def trained(program, seed=3):
 def facts(program, carry):
     """What the compiler made of the steps, and where the arrays lie."""
     rows = program.place.indices(program.batches.indices(0, 1))
-    compiled = program._run.lower(carry, program.train, rows, np.int32(1)).compile()
+    compiled = program._run.lower(carry, program.train, {}, rows, np.int32(1)).compile()
     text = compiled.as_text()
     width = program.train["x"].shape[1:]
     here = (BATCH // program.place.devices, *width)
