@@ -236,7 +236,7 @@ def calls(options, places):
     nothing, bare = halp_steps(rows, places), jax.jit(lambda index: index + 1)
     methods = {"native call, 1 step": nothing, "jitted addition": bare}
     seconds = measure(
-        methods, lambda random: random.integers(0, 64, 1), 2000, time.perf_counter
+        methods, lambda random: random.integers(0, 64, 1), 2000, CLOCKS[options.clock]
     )
     show("one call", seconds, "jitted addition", "us", 1e6)
 
