@@ -94,6 +94,7 @@ class Member {
         range_(share(s_.stride, member, s_.threads)),
         units_(Width<Code>::units(call.shift)),
         lumps_(call.decay, Width<Code>::lump(call.shift), units_),
+        ahead_(steps_ahead(s_.stride * sizeof(Code))),
         chunks_((s_.stride + kChunk - 1) / kChunk),
         products_(s_.outputs), changes_(s_.outputs), slopes_(s_.outputs) {}
 
@@ -124,8 +125,8 @@ class Member {
     double* const changes = One ? &only_change : changes_.data();
     double* const slopes = One ? &only_slope : slopes_.data();
     const float* p = s_.at_anchor ? s_.at_anchor + s_.outputs * s_.index[t] : nullptr;
-    if (s_.at_anchor && t + 2 < s_.count)
-      __builtin_prefetch(s_.at_anchor + s_.outputs * s_.index[t + 2]);
+    if (s_.at_anchor && t + ahead_ < s_.count)
+      __builtin_prefetch(s_.at_anchor + s_.outputs * s_.index[t + ahead_]);
     for (int64_t k = 0; k < outputs; ++k)
       changes[k] = static_cast<double>(products_[k]) * call_.unit;
     differences(s_.loss, p, changes, outputs, slopes);
@@ -134,7 +135,7 @@ class Member {
     Update<Code> u = {};
     u.row = row(t);
     u.next = row(t + 1);
-    u.ahead = t + 2 < s_.count ? row(t + 2) : nullptr;
+    u.ahead = t + ahead_ < s_.count ? row(t + ahead_) : nullptr;
     u.second = Width<Code>::second(call_.shift);
     u.range = range_;
     u.tally = &tally_;
@@ -184,6 +185,7 @@ class Member {
   const Range range_;
   const double units_;
   const Lumps lumps_;
+  const int64_t ahead_;
   const int64_t chunks_;
   std::vector<int64_t> products_;
   std::vector<double> changes_, slopes_;
@@ -205,7 +207,8 @@ class FloatMember {
  public:
   FloatMember(const Set& set, const Svrg& call, int member, Meeting<float>* meeting)
       : set_(set), call_(call), s_(call.samples), member_(member), meeting_(meeting),
-        range_(share(s_.stride, member, s_.threads)), products_(s_.outputs),
+        range_(share(s_.stride, member, s_.threads)),
+        ahead_(steps_ahead(s_.stride * sizeof(float))), products_(s_.outputs),
         changes_(s_.outputs), slopes_(s_.outputs), predictions_(s_.outputs) {}
 
   Report run() {
@@ -229,14 +232,14 @@ class FloatMember {
                   predictions_.data());
     } else {
       const float* p = s_.at_anchor ? s_.at_anchor + s_.outputs * sample : nullptr;
-      if (s_.at_anchor && t + 2 < s_.count)
-        __builtin_prefetch(s_.at_anchor + s_.outputs * s_.index[t + 2]);
+      if (s_.at_anchor && t + ahead_ < s_.count)
+        __builtin_prefetch(s_.at_anchor + s_.outputs * s_.index[t + ahead_]);
       differences(s_.loss, p, changes_.data(), s_.outputs, slopes_.data());
     }
     FloatUpdate u = {};
     u.row = row(t);
     u.next = row(t + 1);
-    u.ahead = t + 2 < s_.count ? row(t + 2) : nullptr;
+    u.ahead = t + ahead_ < s_.count ? row(t + ahead_) : nullptr;
     u.keep = static_cast<float>(call_.keep);
     u.range = range_;
     for (int64_t k = 0; k < s_.outputs; ++k) {
@@ -256,6 +259,7 @@ class FloatMember {
   const int member_;
   Meeting<float>* const meeting_;
   const Range range_;
+  const int64_t ahead_;
   std::vector<float> products_;
   std::vector<double> changes_, slopes_;
   std::vector<float> predictions_;

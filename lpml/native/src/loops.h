@@ -10,6 +10,14 @@ namespace lpml {
 // Codes that an update clipped are counted in one step of so many.
 constexpr int64_t kCountEvery = 8;
 
+// Rows are fetched so many steps before their turn: in two rows' time for long ones, while short
+// ones, done in less time than a fetch takes, are fetched earlier.
+inline int64_t steps_ahead(int64_t row_bytes) {
+  constexpr int64_t window = 8192;
+  const int64_t rows = window / row_bytes;
+  return rows < 2 ? 2 : rows > 16 ? 16 : rows;
+}
+
 // What all inner loops are told.
 struct Samples {
   int64_t size;     // N
