@@ -34,7 +34,7 @@ from lpml.formats.presets import (
 )
 from lpml.formats.protocol import Format
 from lpml.formats.quire import quire_dot, quire_matmul, rounded_matmul
-from lpml.formats.randomness import GENERATORS, random_bits
+from lpml.formats.randomness import GENERATORS, child_key, random_bits
 from lpml.formats.rounding import MODES, check_mode, round_to_integer
 from lpml.formats.scaled import Scaled
 from lpml.formats.table import Table
@@ -71,6 +71,7 @@ __all__ = [
     "by_name",
     "check_gradient",
     "check_mode",
+    "child_key",
     "dot_general",
     "exact_matmul",
     "exfma",

@@ -19,6 +19,7 @@ from lpml.optim.bit_centering import (
     report,
     spacing,
 )
+from lpml.optim.dither import leaf_keys
 from lpml.optim.linear_problem import LinearProblem, constants, takes_kernels
 from lpml.optim.native_halp import native_halp
 from lpml.optim.offset_grid import offset_grid
@@ -173,8 +174,9 @@ def halp(
         )
 
     def inner_update(
-        grads, state, params, *, key=None, grad_fn=None, gradient_difference_fn=None, **_
-    ):
+        grads, state, params, *,
+        key=None, grad_fn=None, gradient_difference_fn=None, value=None, **_,
+    ):  # fmt: skip
         chosen = state.chosen
         if option == "II":
             take = state.step % inner_steps == state.chosen_at
@@ -189,7 +191,7 @@ def halp(
         difference = jax.tree.map(lambda d, z: d + weight_decay * z, difference, offset)
         rate = learning_rate_at(learning_rate, state.step)
         target = _wanted(state, values, difference, rate.astype(inner_dtype))
-        values, saturated, peak = _round(grid, target, rounding, key)
+        values, saturated, peak = _round(grid, target, rounding, key, value)
         updates = jax.tree.map(
             lambda w, p: w.astype(p.dtype) - p, iterate(state, values), params
         )
@@ -248,17 +250,15 @@ def _wanted(state, values, difference, rate):
     return jax.tree.map(leaf, values, state.scale, difference, state.full_grad)
 
 
-def _round(grid, target, rounding, key):
-    """Rounds every leaf to the grid.
+def _round(grid, target, rounding, key, value):
+    """Rounds every leaf to the grid, after the loss of the step where that is known.
 
     Returns the values, how many were wanted beyond the edge, and the largest magnitude.
     """
     leaves, tree = jax.tree.flatten(target)
-    keys = [None] * len(leaves)
-    if rounding == "stochastic":
-        keys = list(jax.random.split(require_key(key, "stochastic rounding"), len(leaves)))
-    rounded = [grid.round(u, rounding, key=k) for u, k in zip(leaves, keys)]
+    keys = leaf_keys(rounding, key, len(leaves))
+    rounded = [grid.round(u, rounding, key=k, after=value) for u, k in zip(leaves, keys)]
     values = [r.values for r in rounded]
-    peaks = [jnp.max(jnp.abs(z), initial=0).astype(jnp.float32) for z in values]
-    beyond = sum(r.beyond for r in rounded)
-    return jax.tree.unflatten(tree, values), beyond, jnp.stack(peaks).max()
+    beyond = sum(r.beyond for r in rounded).astype(jnp.float32)
+    peak = jnp.stack([r.peak.astype(jnp.float32) for r in rounded]).max()
+    return jax.tree.unflatten(tree, values), beyond, peak

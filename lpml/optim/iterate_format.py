@@ -18,7 +18,12 @@ class Stretched:
     unit: jax.typing.ArrayLike
 
     def round(
-        self, x: jax.Array, mode: str = "nearest", *, key: jax.Array | None = None
+        self,
+        x: jax.Array,
+        mode: str = "nearest",
+        *,
+        key: jax.Array | None = None,
+        bits: jax.Array | None = None,
     ) -> jax.Array:
         """The value that `x` is rounded to, in the dtype of `x`."""
         unit = jnp.asarray(self.unit, x.dtype)
@@ -26,7 +31,7 @@ class Stretched:
         # x / unit can miss its value by an ulp: what is on the grid must stay as it is
         near = self.fmt.round(steps, "nearest")
         steps = jnp.where(near * unit == x, near, steps)
-        values = self.fmt.round(steps, mode, key=key) * unit
+        values = self.fmt.round(steps, mode, key=key, bits=bits) * unit
         # the choice keeps compilers from fusing this product with a sum taken next
         return jnp.where(jnp.isnan(x), x, values)
 
@@ -42,13 +47,19 @@ class Blocked:
     fmt: Scaled
 
     def round(
-        self, x: jax.Array, mode: str = "nearest", *, key: jax.Array | None = None
+        self,
+        x: jax.Array,
+        mode: str = "nearest",
+        *,
+        key: jax.Array | None = None,
+        bits: jax.Array | None = None,
     ) -> jax.Array:
         """What `x` is rounded to, in its dtype."""
         whole = jnp.atleast_1d(x)
+        bits = None if bits is None else jnp.atleast_1d(bits)
         padded = dataclasses.replace(self.fmt, ragged="pad")
         axis = -2 if whole.ndim > 1 else -1
-        return padded.round(whole, mode, key=key, axis=axis).reshape(x.shape)
+        return padded.round(whole, mode, key=key, bits=bits, axis=axis).reshape(x.shape)
 
 
 def iterate_format(
@@ -56,7 +67,7 @@ def iterate_format(
     bits: int | jax.Array | None,
     radius: float | jax.Array | None,
 ) -> Any:
-    """What rounds an iterate: anything with `round(x, mode, key=...)`.
+    """What rounds an iterate: anything with `round(x, mode, key=..., bits=...)`.
 
     Args:
       format: a name, a format, or None: fixed point that reaches `radius`.

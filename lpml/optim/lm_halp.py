@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lpml.formats import Fixed
+from lpml.formats import Fixed, child_key
 from lpml.optim.bit_centering import (
     as_anchor,
     cast_like,
@@ -19,6 +19,7 @@ from lpml.optim.bit_centering import (
     report,
     spacing,
 )
+from lpml.optim.dither import words
 from lpml.optim.offset_grid import IntegerGrid
 from lpml.optim.periodic import (
     PeriodicTransformation,
@@ -97,7 +98,7 @@ def lm_halp(
         raise ValueError(f"learning_rate * l2 = {learning_rate * l2} must be 0 to 1")
     check_learning_rate(learning_rate)
     check_mu(mu)
-    words = _Words(bits, input_bits)
+    arithmetic = _Words(bits, input_bits)
     grid = IntegerGrid(Fixed(1.0, bits))
 
     def init(params):
@@ -123,21 +124,24 @@ def lm_halp(
 
     def inner_update(grads, state, params, *, batch, output_difference_fn, key=None, **_):
         del grads  # the integers below stand for it
-        gamma_key, decay_key, z_key = jax.random.split(require_key(key, "lm_halp"), 3)
+        key = require_key(key, "lm_halp")
+        gamma_key, decay_key, z_key = (child_key(key, i) for i in range(3))
         (z,), tree = jax.tree.flatten(state.codes)
         (s,), (h,) = jax.tree.leaves(state.scale), jax.tree.leaves(state.step_grad)
         s = s.astype(jnp.float32)
-        x = words.inputs(batch["x"], input_scale)
-        delta = words.product(x, z).astype(jnp.float32) * (s * jnp.float32(input_scale))
+        x = arithmetic.inputs(batch["x"], input_scale)
+        delta = arithmetic.product(x, z).astype(jnp.float32) * (s * jnp.float32(input_scale))
         phi = state.outputs[batch["index"]]
         beta = learning_rate * output_difference_fn(phi, delta, batch) / len(x)
-        unit = jnp.where(s > 0, s * 2.0**-words.shift / input_scale, 1)  # s_p = s_g / s_x
-        gamma = Fixed(unit, bits).encode(beta, "stochastic", key=gamma_key)
-        move = words.product(x.T, gamma) + h
+        unit = jnp.where(s > 0, s * 2.0**-arithmetic.shift / input_scale, 1)  # s_p = s_g / s_x
+        gamma = Fixed(unit, bits).encode(beta, "stochastic", bits=words(gamma_key, beta.shape))
+        move = arithmetic.product(x.T, gamma) + h
         if l2:
-            move = move + words.scaled(z, learning_rate * l2, decay_key)
-        new_z, clipped = words.subtract(z, move, z_key)
-        clipped += jnp.sum(jnp.abs(gamma.astype(jnp.int32)) >= words.largest, dtype=jnp.float32)
+            move = move + arithmetic.scaled(z, learning_rate * l2, decay_key)
+        new_z, clipped = arithmetic.subtract(z, move, z_key)
+        clipped += jnp.sum(
+            jnp.abs(gamma.astype(jnp.int32)) >= arithmetic.largest, dtype=jnp.float32
+        )
         codes = tree.unflatten([grid.encode(new_z)])
         # a NaN has no integer code: carry it to the parameters, where the loop sees it
         alarm = jnp.sum(beta * 0)
@@ -160,7 +164,7 @@ def lm_halp(
         new_mu = next_mu(mu, state, grid, inner_steps)
         scale = spacing(full_grad, new_mu, grid, per_leaf=False)
         step_grad = jax.tree.map(
-            lambda g, s: Fixed(s * 2.0**-words.shift, 2 * bits).encode(
+            lambda g, s: Fixed(s * 2.0**-arithmetic.shift, 2 * bits).encode(
                 learning_rate * g, "stochastic", key=require_key(key, "lm_halp")
             ),
             full_grad,
@@ -235,5 +239,5 @@ def _shift_right(value, by, key):
     """Stochastic rounding in integers: add uniform low bits, then shift arithmetically."""
     if not by:
         return value
-    low = jax.random.bits(key, value.shape, jnp.uint32) >> (32 - by)
+    low = words(key, value.shape) >> (32 - by)
     return (value + low.astype(jnp.int32)) >> by

@@ -5,13 +5,17 @@ from typing import Any, NamedTuple
 import jax
 import optax
 
-from lpml.formats import Format, check_mode
+from lpml.formats import Format, check_mode, child_key
 from lpml.native import Backend
+from lpml.optim.dither import dither
 from lpml.optim.iterate_format import iterate_format
 from lpml.optim.linear_problem import LinearProblem, constants, takes_kernels
 from lpml.optim.native_svrg import native_sgd
-from lpml.optim.periodic import PeriodicTransformation, check_learning_rate, require_key
+from lpml.optim.periodic import PeriodicTransformation, check_learning_rate
 from lpml.optim.svrg import svrg
+
+# The child of a step's key that rounds; an inner transformation has those of its leaves.
+ROUNDING = 2**30
 
 
 class RoundedState(NamedTuple):
@@ -27,7 +31,7 @@ def rounded(
 
     Args:
       inner: the optimizer that proposes the update.
-      fmt: a format of `lpml.formats`: anything with `round(x, mode, key=...)`.
+      fmt: a format of `lpml.formats`: anything with `round(x, mode, bits=...)`.
       rounding: `"stochastic"` needs the extra argument `key` in update, a fresh one per step.
 
     Returns:
@@ -42,14 +46,12 @@ def rounded(
     def update(grads, state, params=None, *, key=None, **extra):
         updates, inner_state = inner.update(grads, state.inner, params, key=key, **extra)
         leaves, tree = jax.tree.flatten(params)
-        keys = [None] * len(leaves)
-        if rounding == "stochastic":
-            # key folded away from those that `inner` may draw from the same one
-            key = jax.random.fold_in(require_key(key, "stochastic rounding"), 1)
-            keys = list(jax.random.split(key, len(leaves)))
+        # a key apart from those that `inner` may draw from the same one
+        own = None if key is None else child_key(key, ROUNDING)
+        words = dither(rounding, own, leaves, after=extra.get("value"))
         moves = [
-            fmt.round(w + u, rounding, key=k) - w
-            for w, u, k in zip(leaves, jax.tree.leaves(updates), keys)
+            fmt.round(w + u, rounding, bits=b) - w
+            for w, u, b in zip(leaves, jax.tree.leaves(updates), words)
         ]
         return jax.tree.unflatten(tree, moves), RoundedState(inner_state)
 

@@ -7,14 +7,18 @@ import jax
 import jax.numpy as jnp
 
 from lpml.formats import Fixed, Format, Table, round_to_integer
+from lpml.formats.float_bits import from_bits, to_bits
 from lpml.optim.box import box_edge, chosen_format, is_scaled
+from lpml.optim.branches import computed_once, elementwise_once, if_needed
+from lpml.optim.dither import stored_words, words
 
 
 class Rounded(NamedTuple):
     """Numbers on a grid, as floats, so that a NaN stays visible."""
 
     values: jax.Array
-    beyond: jax.Array  # () float32: how many wanted to be beyond the edge
+    beyond: jax.Array  # () int32: how many wanted to be beyond the edge
+    peak: jax.Array  # () of the values' dtype: the largest magnitude, NaN if there is one
 
 
 class OffsetGrid(Protocol):
@@ -33,8 +37,22 @@ class OffsetGrid(Protocol):
         """Codes of 0."""
         ...
 
-    def round(self, wanted: jax.Array, mode: str, *, key: jax.Array | None) -> Rounded:
-        """The values that `wanted` is rounded to, in its dtype."""
+    def round(
+        self,
+        wanted: jax.Array,
+        mode: str,
+        *,
+        key: jax.Array | None,
+        after: jax.Array | None = None,
+    ) -> Rounded:
+        """The values that `wanted` is rounded to, in its dtype.
+
+        Args:
+          wanted: any numbers.
+          mode: of `lpml.formats`.
+          key: PRNG key of the stochastic mode.
+          after: see `computed_once`.
+        """
         ...
 
     def encode(self, values: jax.Array) -> jax.Array:
@@ -69,15 +87,38 @@ class IntegerGrid:
         """Zeros."""
         return jnp.zeros(shape, self.code_dtype)
 
-    def round(self, wanted: jax.Array, mode: str, *, key: jax.Array | None) -> Rounded:
+    def round(
+        self,
+        wanted: jax.Array,
+        mode: str,
+        *,
+        key: jax.Array | None,
+        after: jax.Array | None = None,
+    ) -> Rounded:
         """Rounded first and clipped then; beyond the edge is what had to be clipped."""
-        free = round_to_integer(wanted, mode, key=key)
-        codes = jnp.clip(free, *self.code.limits(free.dtype))
-        return Rounded(codes, jnp.sum(codes != free, dtype=jnp.float32))
+        low, high = self.code.limits(wanted.dtype)
+
+        def rounded(part, start, *key):
+            bits = words(*key, part.shape, start) if key else None
+            return round_to_integer(part, mode, bits=bits)
+
+        def clips(free, low, high):
+            return _count(jnp.clip(free, low, high) != free)
+
+        keys = () if key is None else (jax.random.key_data(key),)
+        free = elementwise_once(rounded, wanted, *keys, after=after)
+        values = jnp.clip(free, low, high)
+        peak = _peak(values)
+        return Rounded(values, if_needed(~(peak < high), clips, free, low, high), peak)
 
     def encode(self, values: jax.Array) -> jax.Array:
         """The same numbers as integers."""
-        return values.astype(self.code_dtype)
+        if self.code_dtype == jnp.int32 or not jnp.issubdtype(values.dtype, jnp.floating):
+            return values.astype(self.code_dtype)
+        # Up to 16 bits: 1.5 * 2^23 moves the integer to the low bits of a float32. What a cast
+        # to few bits spends on NaN and on what is out of range takes longer than this.
+        low_bits = to_bits(values.astype(jnp.float32) + jnp.float32(1.5 * 2**23))
+        return low_bits.astype(self.code_dtype)
 
     def decode(self, codes: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
         """The same numbers as floats."""
@@ -107,13 +148,22 @@ class FormatGrid:
         """Codes of 0, which in a table need not be 0."""
         return self.fmt.encode(jnp.zeros(shape, jnp.float32))
 
-    def round(self, wanted: jax.Array, mode: str, *, key: jax.Array | None) -> Rounded:
+    def round(
+        self,
+        wanted: jax.Array,
+        mode: str,
+        *,
+        key: jax.Array | None,
+        after: jax.Array | None = None,
+    ) -> Rounded:
         """Values beyond the edge, where the format has them, are kept and counted."""
-        values = self.fmt.round(wanted, mode, key=key, gradient="none")
+        bits = None if key is None else stored_words(key, wanted.shape, after)
+        values = self.fmt.round(wanted, mode, bits=bits, gradient="none")
         # among the formats, some write NaN as a number or as infinity
         values = jnp.where(jnp.isnan(wanted), wanted, values)
+        values = computed_once(lambda v: v, values, after=after)
         outside = jnp.abs(wanted) > self.edge(wanted.dtype)
-        return Rounded(values, jnp.sum(outside, dtype=jnp.float32))
+        return Rounded(values, _count(outside), _peak(values))
 
     def encode(self, values: jax.Array) -> jax.Array:
         """Exact, for values of the format."""
@@ -122,6 +172,18 @@ class FormatGrid:
     def decode(self, codes: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
         """As the format decodes them."""
         return self.fmt.decode(codes, dtype)
+
+
+def _count(flags):
+    return jnp.sum(flags, dtype=jnp.int32)
+
+
+def _peak(values):
+    """As max |values|, by patterns: of positive floats they are ordered too, NaN on top.
+
+    XLA takes the maximum of ten thousand floats one by one, of integers in vectors.
+    """
+    return from_bits(jnp.max(to_bits(jnp.abs(values)), initial=0))
 
 
 def offset_grid(format: str | Format | None, bits: int | jax.Array | None) -> OffsetGrid:

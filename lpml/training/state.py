@@ -21,7 +21,8 @@ class TrainState(struct.PyTreeNode):
       params: the visible parameters.
       model_state: mutable collections of the model.
       opt_state: state of `tx`.
-      key: base PRNG key; the randomness of a step is `fold_in(key, step)`.
+      key: base PRNG key; the randomness of a step is `child_key(key, step)` of
+        `lpml.formats`.
       tx: the optax transformation, static.
     """
 

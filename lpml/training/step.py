@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import jax
 import optax
 
+from lpml.formats import child_key
 from lpml.models import Supervised
 from lpml.optim import PeriodicTransformation, mean_over_data, rows_over_data
 from lpml.training.state import TrainState
@@ -62,7 +63,8 @@ def make_step(
     training = functools.partial(model.objective, train=True)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        key = jax.random.fold_in(state.key, state.step)
+        # not fold_in, which alone would take longer than a step of a small linear model
+        key = child_key(state.key, state.step)
         rounding_key = jax.random.fold_in(key, ROUNDING)
 
         # One key for the whole step: gradients of one batch at two points share their noise.
@@ -121,7 +123,7 @@ def make_refresh(
     def refresh(state: TrainState, data: Batch, prepared: Batch | None = None) -> TrainState:
         assert isinstance(state.tx, PeriodicTransformation)
         # the step of the same number draws from children 0 and 1 of its own key
-        key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), 2)
+        key = child_key(child_key(state.key, state.step), 2)
 
         def objective(params, batch):
             return model.objective(params, state.model_state, batch)[0]
