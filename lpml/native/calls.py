@@ -144,9 +144,10 @@ def halp_steps(
     Returns:
       codes, noise, watched after the steps.
     """
+    samples, taken, first = _whole(*steps)
     arguments = (
-        *(codes, noise, watched, rows, h, steps.samples, steps.taken),
-        *(at_anchor, seed, steps.first, scalars, shift),
+        *(codes, noise, watched, rows, h, samples, taken),
+        *(at_anchor, seed, first, scalars, *_whole(shift)),
     )
     return _call("lpml_halp", arguments, (codes, noise, watched), (0, 1, 2), loss, places)
 
@@ -183,9 +184,10 @@ def float_steps(
     """
     if h is None:
         h = jnp.zeros((0,), jnp.float32)
+    samples, taken, first = _whole(*steps)
     arguments = (
-        *(offset, watched, rows, h, steps.samples, steps.taken),
-        *(at_anchor, y, steps.first, scalars),
+        *(offset, watched, rows, h, samples, taken),
+        *(at_anchor, y, first, scalars),
     )
     return _call("lpml_svrg", arguments, (offset, watched), (0, 1), loss, places)
 
@@ -239,6 +241,11 @@ def full_pass(
     )
     arguments = (outputs, rows, weights, y, scalars)
     return Pass(*_call("lpml_pass", arguments, results, (0,), loss, places))
+
+
+def _whole(*numbers):
+    """Numbers as the kernels want them: int32, also where JAX makes 64 bits of Python's."""
+    return [jnp.asarray(number, jnp.int32) for number in numbers]
 
 
 def _call(name, arguments, results, in_place, loss, places):

@@ -137,7 +137,7 @@ def halp(
     check_option(option)
     reasons = [
         None if format is None else f"they hold integers, not format {format}",
-        None if bits in (None, 8, 16) else f"they hold 8 or 16 bits, not {bits}",
+        None if _is_any(bits, None, 8, 16) else f"they hold 8 or 16 bits, not {bits}",
         None if rounding == "stochastic" else f"they do not round by {rounding!r}",
         None if option == "I" else "they have no option II",
         None if rescale else "they have no scale that stays",
@@ -235,6 +235,11 @@ def halp(
         refresh=refresh,
         report=lambda state: report(state, grid, inner_steps),
     )
+
+
+def _is_any(value, *options):
+    """Whether it is one of the options; not where it is traced."""
+    return not isinstance(value, jax.Array) and value in options
 
 
 def _wanted(state, values, difference, rate):

@@ -37,7 +37,7 @@ class Noise:
 def noise8(words, j, fraction):
     g, i = divmod(j, 16)
     if i < 8:
-        return words[8 * g + i] % 2**fraction
+        return 0xBCC7 * words[8 * g + i] % 2**fraction
     return words[8 * g + i - 8] >> (16 - fraction)
 
 

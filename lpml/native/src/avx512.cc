@@ -63,6 +63,7 @@ inline Ints high_bytes(Ints a) { return _mm512_unpackhi_epi8(_mm512_setzero_si51
 inline Ints low_words(Ints a, Ints b) { return _mm512_unpacklo_epi16(a, b); }
 inline Ints high_words(Ints a, Ints b) { return _mm512_unpackhi_epi16(a, b); }
 inline Ints round_product(Ints a, Ints b) { return _mm512_mulhrs_epi16(a, b); }
+inline Ints low_product(Ints a, Ints b) { return _mm512_mullo_epi16(a, b); }
 inline Ints multiply_add(Ints a, Ints b) { return _mm512_madd_epi16(a, b); }
 inline Ints add16_clipped(Ints a, Ints b) { return _mm512_adds_epi16(a, b); }
 inline Ints add32(Ints a, Ints b) { return _mm512_add_epi32(a, b); }

@@ -39,9 +39,25 @@ const Set* chosen(std::string_view name, std::string* why) {
   return nullptr;
 }
 
-std::string shape(const AnyBuffer& b) {
-  std::string text = "(";
-  for (int64_t d : b.dimensions()) text += std::to_string(d) + ",";
+// "int8 (3, 64)"; types that no operand has are called by XLA's number.
+template <typename Dims>
+std::string described(DataType type, const Dims& dims) {
+  std::string text;
+  switch (type) {
+    case DataType::S8: text = "int8"; break;
+    case DataType::S16: text = "int16"; break;
+    case DataType::S32: text = "int32"; break;
+    case DataType::U32: text = "uint32"; break;
+    case DataType::F32: text = "float32"; break;
+    case DataType::F64: text = "float64"; break;
+    default: text = "type " + std::to_string(static_cast<int>(type));
+  }
+  text += " (";
+  bool first = true;
+  for (int64_t d : dims) {
+    text += (first ? "" : ", ") + std::to_string(d);
+    first = false;
+  }
   return text + ")";
 }
 
@@ -59,10 +75,8 @@ class Check {
       size_t i = 0;
       for (int64_t d : dims) same = same && has[i++] == d;
     }
-    std::string wanted = "(";
-    for (int64_t d : dims) wanted += std::to_string(d) + ",";
-    that(same, std::string(name) + " has shape " + shape(b) + " or type that is not the one " +
-                   "wanted, " + wanted + ")");
+    that(same, std::string(name) + " is " + described(b.element_type(), has) + ", not " +
+                   described(type, dims));
   }
   void samples(const Samples& s, const Set* set, int64_t bytes) {
     that(set != nullptr, "");

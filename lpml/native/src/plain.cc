@@ -70,7 +70,7 @@ inline void each_block(uint64_t* noise, Range range, Body body) {
 template <int F>
 inline int32_t noise8(const uint64_t* lanes, int j) {
   const uint32_t word = word16(lanes, (j >> 4) * 8 + (j & 7));
-  return static_cast<int32_t>(j & 8 ? word >> (16 - F) : word & ((1u << F) - 1));
+  return static_cast<int32_t>(j & 8 ? word >> (16 - F) : word * kStir & ((1u << F) - 1));
 }
 
 // The sixteen random bits of coordinate j of a block of 16-bit codes.

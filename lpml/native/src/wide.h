@@ -44,7 +44,7 @@ inline __attribute__((always_inline)) void each_part(uint64_t* noise, Range rang
 // The F-bit noise of the two halves that unpacking makes of a vector of bytes.
 template <int F>
 inline Ints low_noise(Ints words) {
-  return bit_and(words, fill16((1 << F) - 1));
+  return bit_and(low_product(words, fill16(kStir)), fill16((1 << F) - 1));
 }
 template <int F>
 inline Ints high_noise(Ints words) {
