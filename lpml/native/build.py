@@ -82,12 +82,10 @@ def library() -> Path:
 
 def compiled(command: Sequence[str], folder: Path) -> Path:
     """Compiles every source side by side, and links them to one shared library in `folder`."""
-    include = ["-isystem", str(jax.ffi.include_dir())]
     jobs = []
     for name in sources():
         out = folder / f"{name}.o"
-        words = [*command, *FLAGS, *WIDER.get(name, []), *include]
-        words += ["-c", str(SOURCES / name), "-o", str(out)]
+        words = command_for(command, name, out)
         jobs.append((out, subprocess.Popen(words, stderr=subprocess.PIPE, text=True)))
     # every job is waited for, also where one before it failed
     errors = [job.communicate()[1] for _, job in jobs]
@@ -100,6 +98,12 @@ def compiled(command: Sequence[str], folder: Path) -> Path:
     if linked.returncode:
         raise NoKernels(f"{command[0]} cannot link: {_first_error(linked.stderr)}")
     return made
+
+
+def command_for(command: Sequence[str], name: str, out: Path) -> list[str]:
+    """The words that compile the source `name` to the object file `out`."""
+    words = [*command, *FLAGS, *WIDER.get(name, []), "-isystem", str(jax.ffi.include_dir())]
+    return [*words, "-c", str(SOURCES / name), "-o", str(out)]
 
 
 def sources() -> list[str]:

@@ -229,7 +229,12 @@ def full_pass(
         a row's code of one stands for.
       loss: of LOSSES.
       places: which kernels.
+
+    Raises:
+      ValueError: x64 is not enabled.
     """
+    if jnp.result_type(float) != jnp.float64:
+        raise ValueError("a pass over the data is made in float64: enable x64")
     if outputs is None or scalars is None:
         outputs, scalars = jnp.zeros((0, 0), jnp.float64), jnp.ones(2, jnp.float64)
     predictions = jax.ShapeDtypeStruct((len(rows), len(weights)), jnp.float32)

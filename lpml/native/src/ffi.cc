@@ -168,7 +168,7 @@ void add(const Report& report, int64_t first_step, uint32_t* words) {
 }
 
 template <typename Code>
-Error halp_of(const Set* set, AnyBuffer rows, AnyBuffer h, AnyBuffer index, AnyBuffer count,
+Error halp_of(const Set* set, AnyBuffer rows, AnyBuffer h, AnyBuffer index,
               AnyBuffer at_anchor, AnyBuffer seed, AnyBuffer step, AnyBuffer scalars,
               AnyBuffer shift, ffi::Result<AnyBuffer>& z, ffi::Result<AnyBuffer>& noise,
               ffi::Result<AnyBuffer>& seen, const Samples& samples, Check& check) {
@@ -227,7 +227,7 @@ Error halp(AnyBuffer z_in, AnyBuffer noise_in, AnyBuffer seen_in, AnyBuffer rows
   const Samples s = told(rows, *z, index, count, at_anchor, loss, threads);
   const bool narrow = rows.element_type() == DataType::S8;
   const auto of = narrow ? halp_of<int8_t> : halp_of<int16_t>;
-  return of(set, rows, h, index, count, at_anchor, seed, step, scalars, shift, z, noise, seen,
+  return of(set, rows, h, index, at_anchor, seed, step, scalars, shift, z, noise, seen,
             s, check);
 }
 
