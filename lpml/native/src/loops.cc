@@ -193,6 +193,11 @@ class Member {
   Report report_;
 };
 
+// No more threads than there are chunks to share out: the others would only be waited for.
+int with_work(const Samples& s) {
+  return static_cast<int>(std::min<int64_t>(s.threads, (s.stride + kChunk - 1) / kChunk));
+}
+
 // Members see the same coefficients, so that all but their tallies agree.
 Report joined(const std::vector<Report>& reports) {
   Report all = reports.front();
@@ -269,8 +274,10 @@ class FloatMember {
 }  // namespace
 
 template <typename Code>
-Report run(const Set& set, const Halp<Code>& call) {
-  const Samples& s = call.samples;
+Report run(const Set& set, const Halp<Code>& wanted) {
+  Halp<Code> call = wanted;
+  Samples& s = call.samples;
+  s.threads = with_work(s);
   const auto copy = Width<Code>::arranged(call.h, s.outputs * s.stride);
   const int16_t* h = Width<Code>::where(copy, call.h);
   Meeting<int64_t> meeting(s.threads, s.outputs);
@@ -284,7 +291,9 @@ Report run(const Set& set, const Halp<Code>& call) {
 template Report run(const Set&, const Halp<int8_t>&);
 template Report run(const Set&, const Halp<int16_t>&);
 
-Report run(const Set& set, const Svrg& call) {
+Report run(const Set& set, const Svrg& wanted) {
+  Svrg call = wanted;
+  call.samples.threads = with_work(call.samples);
   Meeting<float> meeting(call.samples.threads, call.samples.outputs);
   std::vector<Report> reports(call.samples.threads);
   together(call.samples.threads, [&](int member) {
