@@ -19,6 +19,11 @@ LEAF_FLOOR = 0.1
 TOO_MANY_SATURATED = 1e-3
 # ... and a largest code below this share of the range lets mu grow, towards using TARGET of it.
 UNUSED_BELOW, TARGET = 0.6, 0.75
+# Of ten thousand coordinates some reach the edge of a box that is far too wide for the rest, by
+# its rounding noise alone. So mu also grows a little while fewer codes are clipped than this
+# share, and doubles when the gradient has grown over an epoch: noise can do that, and clipping
+# little.
+QUIET_BELOW, QUIET_GROWTH = 1e-5, 1.25
 
 
 def as_anchor(params: optax.Params) -> optax.Params:
@@ -88,19 +93,26 @@ def first_mu(mu: Any) -> jax.Array:
     return jnp.asarray(1.0 if isinstance(mu, str) else mu, jnp.float32)
 
 
-def next_mu(mu: Any, state: Any, grid: OffsetGrid, inner_steps: int) -> jax.Array:
+def next_mu(
+    mu: Any, state: Any, grid: OffsetGrid, inner_steps: int, full_grad: Any
+) -> jax.Array:
     """mu of the next epoch; () float32: the one given, or for "auto" adapted to the last epoch.
 
-    "auto" halves mu (a wider box) when codes saturate, raises it by at most 2 when range
-    lies idle.
+    "auto" halves mu (a wider box) when codes saturate. Otherwise it raises it, by at most 2:
+    when range lies idle, when nearly nothing is clipped, and when the norm of the gradient,
+    now `full_grad`, has grown.
     """
     if not isinstance(mu, str):
         return state.mu
-    used = state.peak / grid.edge()
-    growth = jnp.minimum(2, TARGET / jnp.maximum(used, 0.1))
-    larger = state.mu * jnp.where(used < UNUSED_BELOW, growth, 1)
-    crowded = saturated_share(state, inner_steps) > TOO_MANY_SATURATED
-    return jnp.where(state.step == 0, state.mu, jnp.where(crowded, state.mu / 2, larger))
+    used, share = state.peak / grid.edge(), saturated_share(state, inner_steps)
+    growth = jnp.where(share < QUIET_BELOW, QUIET_GROWTH, 1)
+    idle = jnp.minimum(2, TARGET / jnp.maximum(used, 0.1))
+    growth = jnp.where(used < UNUSED_BELOW, jnp.maximum(growth, idle), growth)
+    # NaN before the first epoch
+    worse = optax.tree.norm(full_grad) > optax.tree.norm(state.full_grad)
+    growth = jnp.where(worse, 2, growth)
+    growth = jnp.where(share > TOO_MANY_SATURATED, 0.5, growth)
+    return jnp.where(state.step == 0, state.mu, state.mu * growth)
 
 
 def saturated_share(state: Any, inner_steps: int) -> jax.Array:

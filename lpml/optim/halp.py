@@ -100,7 +100,8 @@ def halp(
       mu: sets the box ||grad|| / mu the offset can reach, > 0. Strong convexity's constant is
         safe and slow; larger is finer until codes saturate. `"auto"` starts at 1, halves when
         more than one code in a thousand saturated since the last recentering, and grows by at
-        most 2 when less than 60% of the range was used (not in the paper).
+        most 2 when range lies idle, hardly a code is clipped, or the gradient grew (not in the
+        paper).
       scale: `"global"`: one spacing from the norm of the whole gradient (the theorem's);
         `"leaf"`: one per leaf from its own norm (deep networks; the HALP code), never below a
         tenth of the global one. Per leaf, mu should shrink like 1/sqrt(number of leaves).
@@ -217,7 +218,7 @@ def halp(
         full_grad = jax.tree.map(
             lambda g, a: g.astype(a.dtype) + weight_decay * a, full_grad_fn(anchor), anchor
         )
-        new_mu = next_mu(mu, state, grid, inner_steps)
+        new_mu = next_mu(mu, state, grid, inner_steps, full_grad)
         spaced = spacing(full_grad, new_mu, grid, per_leaf=scale == "leaf")
         if not rescale:
             spaced = jax.tree.map(

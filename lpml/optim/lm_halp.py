@@ -161,7 +161,7 @@ def lm_halp(
     def refresh(state, params, *, full_grad_fn, outputs_fn, key=None, **_):
         anchor = iterate(state, state.codes)
         full_grad = cast_like(full_grad_fn(anchor), anchor)
-        new_mu = next_mu(mu, state, grid, inner_steps)
+        new_mu = next_mu(mu, state, grid, inner_steps, full_grad)
         scale = spacing(full_grad, new_mu, grid, per_leaf=False)
         step_grad = jax.tree.map(
             lambda g, s: Fixed(s * 2.0**-arithmetic.shift, 2 * bits).encode(

@@ -66,6 +66,7 @@ class _Usage(NamedTuple):
     saturated: jax.Array
     peak: jax.Array
     mu: jax.Array
+    full_grad: optax.Updates
 
 
 def native_halp(
@@ -116,7 +117,7 @@ def native_halp(
             outputs=jnp.zeros(
                 (problem.samples if exact() else 0, outputs), jnp.result_type(float)
             ),
-            mu=first_mu(mu),
+            mu=_first_mu(mu, len(leaf)),
             crowded=jnp.zeros((), jnp.int32),
         )
 
@@ -127,7 +128,9 @@ def native_halp(
     def usage(state):
         seen = native.seen(state.watched)
         codes = state.codes[:, : len(the_leaf(state.anchor))]  # padding cannot saturate
-        return _Usage(state.step, codes, state.scale, seen.saturated, seen.peak, state.mu)
+        return _Usage(
+            state.step, codes, state.scale, seen.saturated, seen.peak, state.mu, state.full_grad
+        )
 
     def inner_loop(state, params, prepared, indices, count, *, key):
         del key  # the noise is seeded by the refresh
@@ -177,7 +180,7 @@ def native_halp(
             if loss != "squared":
                 predictions = predicted(loss, outputs_fn(anchor))
         full_grad = jax.tree.map(lambda g, a: g + weight_decay * a, full_grad, anchor)
-        new_mu, crowded = _box(mu, usage(state), grid, inner_steps, state.crowded)
+        new_mu, crowded = _box(mu, usage(state), grid, inner_steps, state.crowded, full_grad)
         norm = optax.tree.norm(full_grad)
         scale = (norm / (new_mu * grid.edge(norm.dtype))).astype(state.scale.dtype)
         steps_of_code = jnp.where(scale > 0, learning_rate * the_leaf(full_grad) / scale, 0)
@@ -286,14 +289,26 @@ def _outputs_at(weights, rows, scale):
     return jax.lax.fori_loop(0, count, body, zeros)
 
 
-def _box(mu, used, grid, inner_steps, crowded):
+def _first_mu(mu, features):
+    """As `first_mu`, but "auto" starts at sqrt(d) / 4, at least 1.
+
+    Of d coordinates of like size the norm is sqrt(d) times one, so that a box which the norm
+    reaches is that much too wide for each; from 1 it takes "auto" five epochs to find that out
+    at d = 8192, in which the gradient grows 250-fold.
+    """
+    if isinstance(mu, str):
+        return jnp.float32(max(1.0, features**0.5 / 4))
+    return first_mu(mu)
+
+
+def _box(mu, used, grid, inner_steps, crowded, full_grad):
     """The next mu, and for how many epochs in a row too many codes were clipped.
 
     A given mu is halved when that happens twice in a row, since a run can stay caught in it,
     and comes back by doubling.
     """
     if isinstance(mu, str):
-        return next_mu(mu, used, grid, inner_steps), crowded
+        return next_mu(mu, used, grid, inner_steps, full_grad), crowded
     full = saturated_share(used, inner_steps) > TOO_MANY_SATURATED
     crowded = jnp.where((used.step > 0) & full, crowded + 1, 0)
     back = jnp.minimum(used.mu * 2, jnp.float32(mu))
