@@ -74,7 +74,7 @@ def _say_once(why: str) -> None:
         _SAID.add(why)
         from absl import logging
 
-        logging.info("backend 'auto' takes its path in JAX: %s", why)
+        logging.warning("backend 'auto' takes its path in JAX: %s", why)
 
 
 def check_threads(threads: Any) -> None:
