@@ -31,14 +31,14 @@ def classification(classes=2):
     )
 
 
-def training(dataset, name, *, l2=0.0, epochs_of=2, seed=0, **settings):
+def training(dataset, name, *, l2=0.0, epochs_of=2, seed=0, dtype="float64", **settings):
     """A program with the kernels, or with `backend="jax"` as it was."""
     model = {
-        None: lambda: models.linear_regression(l2=l2, dtype="float64"),
-        2: lambda: models.logistic_regression(classes=2, l2=l2, dtype="float64"),
+        None: lambda: models.linear_regression(l2=l2, dtype=dtype),
+        2: lambda: models.logistic_regression(classes=2, l2=l2, dtype=dtype),
     }.get(
         dataset.classes,
-        lambda: models.multinomial_regression(classes=dataset.classes, l2=l2, dtype="float64"),
+        lambda: models.multinomial_regression(classes=dataset.classes, l2=l2, dtype=dtype),
     )()
     problem = LinearProblem(dataset.size, model.loss.name, l2, 1, dataset.input_scale)
     settings = {"backend": "native", **settings}
@@ -183,6 +183,55 @@ def test_a_box_that_is_too_small_widens_and_comes_back():
     carry = carry.replace(state=carry.state.replace(opt_state=state))
     carry = wide.refresh(carry)
     assert float(carry.state.opt_state.mu) == 1.0
+
+
+@pytest.mark.parametrize(("mu", "low", "high"), [(2.0, 0, 1e-3), (40.0, 0.05, 1)])
+def test_the_share_of_clipped_codes_is_that_of_jax(mu, low, high):
+    shares = []
+    for backend in ("native", "jax"):
+        program = training(
+            regression(8), "halp", learning_rate=RATE, mu=mu, backend=backend, epochs_of=1
+        )
+        carry = program.run(program.refresh(program.init(0)), 0, 200)
+        shares.append(float(program.report(carry)["halp/saturated"]))
+    assert all(low <= share <= high for share in shares)
+    # the kernels count one step in eight
+    np.testing.assert_allclose(*shares, rtol=0.1, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"), [("halp", {"bits": 8}), ("halp", {"bits": 16}), ("svrg", {})]
+)
+def test_in_single_precision_it_goes_as_far_as_that_goes(name, settings):
+    with jax.enable_x64(False):
+        dataset = data.synthetic_regression(
+            samples=200, features=20, noise=1.0, seed=3, dtype="float32", input_bits=8
+        )
+        if name == "halp":
+            settings = {"mu": 2.0, **settings}
+        program = training(dataset, name, learning_rate=RATE, dtype="float32", **settings)
+        carry, norms = run(program, 20)
+    kept = jax.tree.leaves(carry.state.opt_state.anchor)
+    assert [leaf.dtype for leaf in kept] == [jnp.float32]
+    assert norms[-1] < 1e-5 * norms[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "more"),
+    # beside the float64 anchor and full gradient: codes, h and 64 bytes of noise a chunk
+    [
+        ("halp", {"bits": 8}, 1 + 2 + 1 / 16),
+        ("halp", {"bits": 16}, 2 + 2 + 1 / 16),
+        ("svrg", {}, 4 + 4),
+    ],
+)
+def test_a_parameter_takes_so_many_bytes_of_state(name, settings, more):
+    tx = getattr(optim, name)(
+        RATE, inner_steps=10, problem=PROBLEM, backend="native", **settings
+    )
+    state = jax.eval_shape(tx.init, jnp.zeros((8192, 1)))
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    assert 0 <= size / 8192 - (8 + 8 + more) < 0.02  # scalars
 
 
 def test_a_forgotten_refresh_is_refused():
