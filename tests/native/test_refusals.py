@@ -81,6 +81,7 @@ def test_the_calls_are_right_as_they_are():
         ({"rows": jnp.ones((0, 64), jnp.int8)}, "no samples"),
         ({"rows": jnp.ones((3, 60), jnp.int8)}, "60 entries are not padded"),
         ({"rows": jnp.ones((64,), jnp.int8)}, "not padded|rows is"),
+        ({"rows": jnp.ones((1, 2**19 + 64), jnp.int8)}, "too long for sums of 32 bits"),
         ({"codes": jnp.zeros((0, 64), jnp.int8)}, "no outputs"),
         ({"h": jnp.zeros((1, 64), jnp.int32)}, r"h is int32 \(1, 64\), not int16"),
         ({"noise": jnp.ones((1, 1, 8), jnp.uint32)}, "noise is uint32"),
@@ -112,6 +113,11 @@ def test_halp(changed, message):
         ({"h": jnp.zeros((2, 16), jnp.float32)}, "h is"),
         ({"h": None, "y": jnp.zeros(2, jnp.float32)}, "y is"),
         ({"scalars": jnp.ones(3, jnp.float32)}, "scalars is"),
+        ({"h": None, "offset": jnp.zeros((2, 16), jnp.float32)}, "one output"),
+        (
+            {"h": None, "loss": "softmax", "y": jnp.ones(3), "at_anchor": jnp.ones((3, 1))},
+            "a label is not that of a class",
+        ),
     ],
 )
 def test_svrg(changed, message):

@@ -120,33 +120,61 @@ def test_16_bits_have_a_word_for_every_coordinate():
 
 
 def test_coefficients_are_rounded_without_bias():
-    """x = 1, one step from z = 0 with a slope of 0.3 of a coefficient's unit."""
-    bits, steps = 16, 4000
-    rows = np.zeros((1, 32), np.int16)
-    rows[0, 0] = 32767  # so that a coefficient of one moves its code by half a step
-    wanted = 0.3
-    total, noise = 0.0, jnp.asarray(generators(2)[:, :1])
-    # a second coordinate holds the output at 1, and does not move
-    run = jax.jit(native.halp_steps, static_argnames=("loss",))
-    codes = np.zeros((1, 32), np.int16)
-    codes[0, 0] = 100
-    for seed in range(steps):
-        found, noise, _ = run(
-            jnp.asarray(codes),
-            noise,
-            native.nothing_seen(),
-            rows=jnp.asarray(rows),
-            h=jnp.zeros((1, 32), jnp.int16),
-            steps=native.Steps(jnp.zeros(1, jnp.int32), jnp.int32(1), jnp.int32(0)),
-            at_anchor=jnp.zeros((0,), jnp.float32),
-            seed=jnp.array([seed, 7], jnp.uint32),
-            scalars=jnp.array([0.5 / 3276700, wanted / 2**16, 0], jnp.float32),
-            shift=jnp.int32(0),
-            loss="squared",
-        )
-        total += 100 - float(found[0, 0])
-    step = 32767 / 2**16
-    # two roundings: of the coefficient to 0 or 1, and of the move to 0 or 1
-    p = wanted * step
-    assert abs(total / steps - p) <= 5 * np.sqrt(p * (1 - p) / steps)
-    assert bits == 16
+    """Every output has z = 100 and a slope of 0.3 of a unit, for a row of 32767."""
+    outputs, wanted = 2**16, 0.3
+    codes, rows = np.zeros((outputs, 32), np.int16), np.zeros((1, 32), np.int16)
+    codes[:, 0], rows[0, 0] = 100, 32767
+    words = np.random.default_rng(2).integers(1, 2**32, (outputs, 1, 16), dtype=np.uint32)
+    found, _, _ = native.halp_steps(
+        jnp.asarray(codes),
+        jnp.asarray(words),
+        native.nothing_seen(),
+        rows=jnp.asarray(rows),
+        h=jnp.zeros((outputs, 32), jnp.int16),
+        steps=native.Steps(jnp.zeros(1, jnp.int32), jnp.int32(1), jnp.int32(0)),
+        at_anchor=jnp.zeros((0,), jnp.float32),
+        seed=jnp.array([3, 7], jnp.uint32),
+        scalars=jnp.array([0.5 / 3276700, wanted / 2**16, 0], jnp.float32),
+        shift=jnp.int32(0),
+        loss="squared",
+    )
+    # two roundings: of the coefficient to 0 or 1, then of the move, 32767 / 2^16, to 0 or 1
+    p = wanted * 32767 / 2**16
+    mean = np.mean(100 - np.asarray(found[:, 0], np.float64))
+    assert abs(mean - p) <= 5 * np.sqrt(p * (1 - p) / outputs)
+
+
+@pytest.mark.parametrize("loss", ["logistic", "softmax"])
+def test_changes_of_the_derivative_have_their_digits_whatever_their_size(loss):
+    """One step of SVRG, whose second weight is moved by the slope alone."""
+    chances = [0.0, 1e-40, 1e-10, 0.3, 0.9, 1 - 2.0**-20]
+    changes = [s * u for u in (1e-18, 1e-8, 1e-3, 0.7, 5, 19, 50, 300, 900) for s in (-1, 1)]
+    for first in chances:
+        p = np.array([first] if loss == "logistic" else [first, 1 - first], np.float32)
+        # the kernels keep a chance between 1e-37 and 1 - 2^-24
+        wide = np.clip(p.astype(np.longdouble), 1e-37, 1 - 2.0**-24)
+        for change in changes:
+            z = np.zeros((len(p), 16), np.float32)
+            z[0, 0] = change
+            u = z[:, 0].astype(np.longdouble)
+            if loss == "logistic":
+                growth = np.expm1(u)
+                wanted = wide * (1 - wide) * growth / (1 + wide * growth)
+            else:
+                centred = np.expm1(u - wide @ u)
+                wanted = wide * (centred - wide @ centred) / (1 + wide @ centred)
+            rows = np.zeros((1, 16), np.float32)
+            rows[0, :2] = 1
+            found, _ = native.float_steps(
+                jnp.asarray(z),
+                native.nothing_seen(),
+                rows=jnp.asarray(rows),
+                h=jnp.zeros(z.shape, jnp.float32),
+                steps=native.Steps(jnp.zeros(1, jnp.int32), jnp.int32(1), jnp.int32(0)),
+                at_anchor=jnp.asarray(p[None]),
+                y=jnp.zeros(1, jnp.float32),
+                scalars=jnp.ones(2, jnp.float32),
+                loss=loss,
+            )
+            # float32 holds the slope; below 1e-37 it may be 0
+            np.testing.assert_allclose(-found[:, 1], wanted, rtol=2e-6, atol=2e-37)

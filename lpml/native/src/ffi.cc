@@ -89,6 +89,13 @@ class Check {
     that(s.threads >= 1 && s.threads <= kMostThreads,
          "threads = " + std::to_string(s.threads) + " must be 1 to 64");
   }
+  void outputs(Loss loss, int64_t outputs) {
+    that(loss == Loss::kSoftmax || outputs == 1, "this loss has one output");
+  }
+  template <typename Value>
+  void label(Value y, int64_t outputs) {
+    that(y >= 0 && y < static_cast<Value>(outputs), "a label is not that of a class");
+  }
   void indices(const Samples& s, int64_t rows) {
     that(s.count >= 0 && s.count <= rows,
          "count = " + std::to_string(s.count) + " must be 0 to the number of indices");
@@ -259,6 +266,10 @@ Error svrg(AnyBuffer z_in, AnyBuffer seen_in, AnyBuffer rows, AnyBuffer h, AnyBu
   if (s.at_anchor)
     check.buffer("at_anchor", at_anchor, DataType::F32, {s.size, s.outputs});
   check.indices(s, dim(index, 0));
+  if (plain) check.outputs(s.loss, s.outputs);
+  if (plain && s.loss == Loss::kSoftmax && !check.failed())
+    for (int64_t t = 0; t < s.count; ++t)
+      check.label(data<float>(y)[s.index[t]], s.outputs);
   if (check.failed()) return refused(check.why());
   if (!s.count) return Error::Success();
   Svrg call = {};
@@ -299,12 +310,9 @@ Error pass_over(AnyBuffer a_in, AnyBuffer rows, AnyBuffer w, AnyBuffer y, AnyBuf
   check.buffer("predictions", *predictions, DataType::F32, {s.size, s.outputs});
   check.buffer("loss", *value, DataType::F64, {});
   if (coded) check.buffer("outputs", *a, DataType::F64, {s.size, s.outputs});
-  check.that(loss != 0 || s.outputs == 1, "squared error has one output");
+  check.outputs(static_cast<Loss>(loss), s.outputs);
   if (loss == 2 && !check.failed())
-    for (int64_t i = 0; i < s.size; ++i) {
-      const double label = data<double>(y)[i];
-      check.that(label >= 0 && label < s.outputs, "a label is not that of a class");
-    }
+    for (int64_t i = 0; i < s.size; ++i) check.label(data<double>(y)[i], s.outputs);
   if (check.failed()) return refused(check.why());
   if (coded) {
     start_from(a_in, a);

@@ -51,7 +51,9 @@ inline void differences(Loss loss, const float* p, const double* change, int64_t
     double mean = 0, largest = -INFINITY, excess = 0;
     for (int64_t k = 0; k < outputs; ++k) mean += inside(p[k]) * change[k];
     for (int64_t k = 0; k < outputs; ++k) largest = std::fmax(largest, change[k] - mean);
-    const double shift = largest > 20 ? largest : 0;
+    // not before it must be: the growths' mean is at least 0 by Jensen, and shifted too far it
+    // would come close to -1, where all digits of 1 + excess are lost
+    const double shift = largest > 600 ? largest - 600 : 0;
     for (int64_t k = 0; k < outputs; ++k) {
       slopes[k] = exp_minus_1(change[k] - mean - shift);
       excess += inside(p[k]) * slopes[k];
