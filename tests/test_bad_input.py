@@ -43,7 +43,7 @@ def tree(**settings):
         (("--config.optim.name=hapl",), ("'hapl'", "mean 'halp'?", OPTIMIZERS)),
         (("--config.optim.name=sgd",), ("config.optim.bits", "--config.optim={'name': 'sgd'")),
         (("--config.model.name=conv",), ("'conv'", "cifarnet, lenet5, linear_regression")),
-        (("--config.data.name=mnits",), ("'mnits'", "mean 'mnist'?", "cifar10, digits")),
+        (("--config.data.name=mnits",), ("'mnits'", "mean 'mnist'?", "cifar10, coded, digits")),
         (("--config.data.name=quantize_inputs",), ("config.data.name", "does not exist")),
         (("--config.precision=float16",), ("config.precision", "float32, float64")),
         (("--config.seed=-1",), ("config.seed = -1", "0 to 4294967295")),

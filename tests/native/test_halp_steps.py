@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lpml import native
-from tests.native.reference import Halp
+from slow_halp import Halp
 
 pytestmark = pytest.mark.skipif(native.why_not() is not None, reason=str(native.why_not()))
 SETS = [name for name in ("plain", "avx2", "avx512") if native.why_not() or native.runs(name)]
