@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from slow_halp import Halp
 
 from lpml import native
-from slow_halp import Halp
 
 pytestmark = pytest.mark.skipif(native.why_not() is not None, reason=str(native.why_not()))
 SETS = [name for name in ("plain", "avx2", "avx512") if native.why_not() or native.runs(name)]
