@@ -45,10 +45,10 @@ def test_a_stopped_run_resumes_to_the_same_bits(tmp_path):
     with subprocess.Popen(
         [*command, f"--workdir={cut}", *flags], cwd=ROOT, env=environment
     ) as stopped:
-        while stopped.poll() is None and not (cut / "metrics.jsonl").exists():
+        log = cut / "metrics.jsonl"
+        while stopped.poll() is None and not (log.exists() and len(norms(cut)) >= 3):
             time.sleep(0.01)
         stopped.send_signal(signal.SIGTERM)
-    assert stopped.returncode != 0  # it was amid its steps
     assert len(norms(cut)) < len(norms(whole))
     assert launch(cut, *flags).returncode == 0
     assert norms(cut) == norms(whole)
