@@ -9,11 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-
-from lpml import native
+from compiling import needs_kernels
 
 ROOT = Path(__file__).parent.parent
-pytestmark = pytest.mark.skipif(native.why_not() is not None, reason=str(native.why_not()))
+pytestmark = needs_kernels
 
 
 def launch(folder, *flags, **variables):

@@ -28,10 +28,11 @@ from lpml.optim.periodic import (
     Refreshed,
     check_learning_rate,
     learning_rate_at,
+    not_yet_known,
     periodic,
     require_key,
 )
-from lpml.optim.svrg import check_option, not_yet_known
+from lpml.optim.svrg import check_option
 
 SCALES = ("global", "leaf")
 

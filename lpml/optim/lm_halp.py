@@ -25,10 +25,10 @@ from lpml.optim.periodic import (
     PeriodicTransformation,
     Refreshed,
     check_learning_rate,
+    not_yet_known,
     periodic,
     require_key,
 )
-from lpml.optim.svrg import not_yet_known
 
 
 class LMHALPState(NamedTuple):

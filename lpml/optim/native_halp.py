@@ -30,8 +30,13 @@ from lpml.optim.linear_problem import (
     the_leaf,
 )
 from lpml.optim.offset_grid import IntegerGrid
-from lpml.optim.periodic import PeriodicTransformation, Refreshed, periodic, require_key
-from lpml.optim.svrg import not_yet_known
+from lpml.optim.periodic import (
+    PeriodicTransformation,
+    Refreshed,
+    not_yet_known,
+    periodic,
+    require_key,
+)
 
 # Of what 16 bits hold, the part that coefficient and full gradient together are meant to use,
 # where the coefficient is taken to grow by that factor over the last epoch's largest.

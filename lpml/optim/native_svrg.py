@@ -21,9 +21,8 @@ from lpml.optim.linear_problem import (
     targets,
     the_leaf,
 )
-from lpml.optim.periodic import PeriodicTransformation, Refreshed, periodic
+from lpml.optim.periodic import PeriodicTransformation, Refreshed, not_yet_known, periodic
 from lpml.optim.reporting import ReportingTransformation
-from lpml.optim.svrg import not_yet_known
 
 
 class NativeSVRGState(NamedTuple):

@@ -103,3 +103,8 @@ def require_key(key: jax.Array | None, what: str) -> jax.Array:
     if key is None:
         raise ValueError(f"{what} needs a PRNG `key` passed to update")
     return key
+
+
+def not_yet_known(params: optax.Params) -> optax.Params:
+    """NaN in every entry: a forgotten first refresh must not pass for training."""
+    return jax.tree.map(lambda p: jnp.full(jnp.shape(p), jnp.nan, jnp.result_type(p)), params)

@@ -8,11 +8,13 @@ import optax
 
 from lpml.native import Backend
 from lpml.optim.linear_problem import LinearProblem, constants, takes_kernels
+from lpml.optim.native_svrg import native_svrg
 from lpml.optim.periodic import (
     PeriodicTransformation,
     Refreshed,
     check_learning_rate,
     learning_rate_at,
+    not_yet_known,
     periodic,
     require_key,
 )
@@ -73,8 +75,6 @@ def svrg(
         *constants(learning_rate=learning_rate, weight_decay=weight_decay),
     ]
     if takes_kernels(backend, problem, reasons):
-        from lpml.optim.native_svrg import native_svrg  # which takes its parts from here
-
         assert problem is not None
         return native_svrg(
             float(learning_rate),
@@ -122,11 +122,6 @@ def svrg(
         return Refreshed(anchor, state)
 
     return periodic(init, inner_update, every=inner_steps, refresh=refresh)
-
-
-def not_yet_known(params: optax.Params) -> optax.Params:
-    """NaN in every entry: a forgotten first refresh must not pass for training."""
-    return jax.tree.map(lambda p: jnp.full(jnp.shape(p), jnp.nan, jnp.result_type(p)), params)
 
 
 def check_option(option: str) -> None:

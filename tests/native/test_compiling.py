@@ -6,12 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from compiling import needs_kernels
 
 from lpml import native
 from lpml.native import build
 
 ROOT = Path(__file__).parent.parent.parent
-pytestmark = pytest.mark.skipif(native.why_not() is not None, reason=str(native.why_not()))
+pytestmark = needs_kernels
 
 
 def ask(**variables):

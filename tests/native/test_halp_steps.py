@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import SETS, needs_kernels
 from slow_halp import Halp
 
 from lpml import native
 
-pytestmark = pytest.mark.skipif(native.why_not() is not None, reason=str(native.why_not()))
-SETS = [name for name in ("plain", "avx2", "avx512") if native.why_not() or native.runs(name)]
+pytestmark = needs_kernels
 TYPES = {8: np.int8, 16: np.int16}
 
 

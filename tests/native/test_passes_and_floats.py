@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import SETS, needs_kernels
 
 from lpml import native
 
-pytestmark = pytest.mark.skipif(native.why_not() is not None, reason=str(native.why_not()))
-SETS = [name for name in ("plain", "avx2", "avx512") if native.why_not() or native.runs(name)]
+pytestmark = needs_kernels
 LOSSES = [("squared", 1), ("logistic", 1), ("softmax", 3)]
 SHAPES = [(1, 1), (7, 64), (37, 100), (257, 65), (515, 1030), (33, 20000)]
 

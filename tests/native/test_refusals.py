@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import SETS, needs_kernels
 
 from lpml import native
 
-pytestmark = pytest.mark.skipif(native.why_not() is not None, reason=str(native.why_not()))
+pytestmark = needs_kernels
 PLACES = native.Places()
 
 
@@ -140,7 +141,7 @@ def test_passes(changed, message):
         full_pass(**changed)
 
 
-@pytest.mark.skipif(native.why_not() is None and native.runs("avx512"), reason="it runs here")
+@pytest.mark.skipif("avx512" in SETS, reason="it runs here")
 def test_an_instruction_set_that_the_processor_lacks_is_an_error():
     with pytest.raises(Exception, match="this processor does not run instruction set avx512"):
         halp(places=native.Places(1, "avx512"))

@@ -4,13 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import needs_kernels
 
-from lpml import data, models, native, optim
+from lpml import data, models, optim
 from lpml.optim import LinearProblem
 from lpml.optim.native_halp import row_codes
 from lpml.training.program import Batches, Program
 
-pytestmark = pytest.mark.skipif(native.why_not() is not None, reason=str(native.why_not()))
+pytestmark = needs_kernels
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,9 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from compiling import needs_kernels
 
-from lpml import data, native
+from lpml import data
 from lpml.training.assemble import assemble
 from lpml.training.run import train
 
@@ -70,7 +71,7 @@ def test_every_optimizer_sees_the_inputs_that_the_codes_stand_for(method, tmp_pa
     compare(method, source, "linear_regression", tmp_path)
 
 
-@pytest.mark.skipif(native.why_not() is not None, reason="no compiled kernels here")
+@needs_kernels
 @pytest.mark.parametrize("method", ["sgd", "svrg", "halp"])
 def test_compiled_kernels_do_too(method, tmp_path):
     source = dict(name="synthetic_regression", samples=30, features=4, seed=1, input_bits=8)

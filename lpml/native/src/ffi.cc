@@ -78,8 +78,7 @@ class Check {
     that(same, std::string(name) + " is " + described(b.element_type(), has) + ", not " +
                    described(type, dims));
   }
-  void samples(const Samples& s, const Set* set, int64_t bytes) {
-    that(set != nullptr, "");
+  void samples(const Samples& s, int64_t bytes) {
     that(s.size >= 1, "there are no samples");
     that(s.outputs >= 1, "there are no outputs");
     that(s.stride >= 1 && s.stride * bytes % kBlock == 0,
@@ -181,7 +180,7 @@ Error halp_of(const Set* set, AnyBuffer rows, AnyBuffer h, AnyBuffer index,
               ffi::Result<AnyBuffer>& seen, const Samples& samples, Check& check) {
   constexpr DataType type = sizeof(Code) == 1 ? DataType::S8 : DataType::S16;
   const Samples& s = samples;
-  check.samples(s, set, sizeof(Code));
+  check.samples(s, sizeof(Code));
   check.buffer("rows", rows, type, {s.size, s.stride});
   check.buffer("codes", *z, type, {s.outputs, s.stride});
   check.buffer("h", h, DataType::S16, {s.outputs, s.stride});
@@ -254,7 +253,7 @@ Error svrg(AnyBuffer z_in, AnyBuffer seen_in, AnyBuffer rows, AnyBuffer h, AnyBu
   Samples s = told(rows, *z, index, count, at_anchor, loss, threads);
   const bool plain = h.element_count() == 0;
   if (plain) s.at_anchor = nullptr;
-  check.samples(s, set, sizeof(float));
+  check.samples(s, sizeof(float));
   check.buffer("rows", rows, DataType::F32, {s.size, s.stride});
   check.buffer("offset", *z, DataType::F32, {s.outputs, s.stride});
   check.buffer("seen", *seen, DataType::U32, {kSeenWords});
@@ -300,7 +299,7 @@ Error pass_over(AnyBuffer a_in, AnyBuffer rows, AnyBuffer w, AnyBuffer y, AnyBuf
   Check check;
   check.that(set != nullptr, why);
   check.that(loss >= 0 && loss <= 2, "this loss does not exist");
-  check.samples(s, set, coded ? 1 : 4);
+  check.samples(s, coded ? 1 : 4);
   check.buffer("rows", rows, coded ? DataType::S8 : DataType::F32, {s.size, s.stride});
   check.buffer("codes or weights", w, coded ? DataType::S8 : DataType::F32,
                {s.outputs, s.stride});
