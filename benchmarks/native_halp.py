@@ -143,7 +143,7 @@ def float_epoch(rows, y, places):
 
     @jax.jit
     def full(rows, y):
-        weights = jnp.full((1, rows.shape[1]), 1e-3, jnp.float32)
+        weights = jnp.full((1, rows.shape[1]), 1e-3)
         return native.full_pass(weights, rows=rows, y=y, loss="squared", places=places).gradient
 
     return lambda index: (full(rows, y), steps(index))

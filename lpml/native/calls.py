@@ -197,7 +197,7 @@ class Pass(NamedTuple):
 
     Attributes:
       outputs: (N, K) float64, moved to the new anchor; of codes alone.
-      gradient: (K, stride) float64, of the mean loss without L2 term.
+      gradient: as the weights, float64: of the mean loss without L2 term.
       predictions: (N, K) float32.
       loss: () float64, the mean.
     """
@@ -221,12 +221,13 @@ def full_pass(
     """The gradient of the mean loss; needs x64.
 
     Args:
-      weights: (K, stride) float32 weights; or int8 codes of the move from the last anchor.
-      rows: (N, stride) of the same type.
+      weights: (K, d) float64, all sums are then float64; or (K, stride) int8, codes of the
+        move from the last anchor, with `outputs`.
+      rows: (N, d) float64, float32 or int8; int8 with the codes.
       y: (N,) float64 targets or classes.
       outputs: (N, K) float64 at the last anchor, where codes are given.
-      scalars: (2,) float64, with them: change of an output per unit of codes . row, and what
-        a row's code of one stands for.
+      scalars: (2,) float64: change of an output per unit of codes . row, and what one in a
+        row stands for; 1 by default.
       loss: of LOSSES.
       places: which kernels.
 
@@ -235,8 +236,10 @@ def full_pass(
     """
     if jnp.result_type(float) != jnp.float64:
         raise ValueError("a pass over the data is made in float64: enable x64")
-    if outputs is None or scalars is None:
-        outputs, scalars = jnp.zeros((0, 0), jnp.float64), jnp.ones(2, jnp.float64)
+    if outputs is None:
+        outputs = jnp.zeros((0, 0), jnp.float64)
+    if scalars is None:
+        scalars = jnp.ones(2, jnp.float64)
     predictions = jax.ShapeDtypeStruct((len(rows), len(weights)), jnp.float32)
     results = (
         outputs,

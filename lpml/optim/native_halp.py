@@ -25,10 +25,10 @@ from lpml.optim.linear_problem import (
     check_threads,
     flat,
     no_single_steps,
-    predicted,
     targets,
     the_leaf,
 )
+from lpml.optim.native_gradient import full_gradient, grid_codes
 from lpml.optim.offset_grid import IntegerGrid
 from lpml.optim.periodic import (
     PeriodicTransformation,
@@ -128,7 +128,8 @@ def native_halp(
 
     def prepare(train):
         rows, scale = row_codes(train["x"], bits, problem.input_scale)
-        return {"rows": rows, "row_scale": scale, "targets": targets(train["y"], np.float64)}
+        made = {"rows": rows, "row_scale": scale, "targets": targets(train["y"], np.float64)}
+        return made | ({} if exact() else grid_codes(train["x"], problem.input_scale))
 
     def usage(state):
         seen = native.seen(state.watched)
@@ -168,8 +169,7 @@ def native_halp(
         offset = as_leaf(state.codes, features).astype(state.scale.dtype) * state.scale
         return jax.tree.map(lambda a: a + offset, state.anchor)
 
-    def refresh(state, params, *, full_grad_fn, outputs_fn, data, prepared, key=None, **_):
-        del data
+    def refresh(state, params, *, prepared, key=None, **over):
         anchor = moved(state)
         outputs, predictions = state.outputs, state.predictions
         if exact():
@@ -181,9 +181,10 @@ def native_halp(
                 lambda a: as_leaf(passed.gradient, len(a)) + problem.l2 * a, anchor
             )
         else:
-            full_grad = cast_like(full_grad_fn(anchor), anchor)
-            if loss != "squared":
-                predictions = predicted(loss, outputs_fn(anchor))
+            whole = full_gradient(anchor, problem, places, prepared=prepared, **over)
+            full_grad = whole.gradient
+            if whole.predictions is not None:
+                predictions = whole.predictions
         full_grad = jax.tree.map(lambda g, a: g + weight_decay * a, full_grad, anchor)
         new_mu, crowded = _box(mu, usage(state), grid, inner_steps, state.crowded, full_grad)
         norm = optax.tree.norm(full_grad)

@@ -17,10 +17,10 @@ from lpml.optim.linear_problem import (
     check_threads,
     flat,
     no_single_steps,
-    predicted,
     targets,
     the_leaf,
 )
+from lpml.optim.native_gradient import full_gradient, grid_codes
 from lpml.optim.periodic import PeriodicTransformation, Refreshed, not_yet_known, periodic
 from lpml.optim.reporting import ReportingTransformation
 
@@ -70,6 +70,10 @@ def native_svrg(
             watched=native.nothing_seen(),
         )
 
+    def prepare(train):
+        rows = float_rows(train, input_scale=problem.input_scale)
+        return rows | grid_codes(train["x"], problem.input_scale)
+
     def moved(state):
         """The iterate, in the anchor's dtype."""
         return jax.tree.map(
@@ -93,14 +97,14 @@ def native_svrg(
         state = state._replace(step=state.step + count, offset=offset, watched=watched)
         return cast_like(moved(state), params), state, native.seen(watched).bad_step
 
-    def refresh(state, params, *, full_grad_fn, outputs_fn, **_):
+    def refresh(state, params, *, key=None, **over):
+        del key
         anchor = moved(state)
-        full_grad = jax.tree.map(
-            lambda g, a: g.astype(a.dtype) + weight_decay * a, full_grad_fn(anchor), anchor
-        )
+        passed = full_gradient(anchor, problem, places, **over)
+        full_grad = jax.tree.map(lambda g, a: g + weight_decay * a, passed.gradient, anchor)
         h = learning_rate * the_leaf(full_grad)
-        if loss != "squared":
-            state = state._replace(predictions=predicted(loss, outputs_fn(anchor)))
+        if passed.predictions is not None:
+            state = state._replace(predictions=passed.predictions)
         state = state._replace(
             anchor=anchor,
             offset=jnp.zeros_like(state.offset),
@@ -115,7 +119,7 @@ def native_svrg(
         no_single_steps,
         every=inner_steps,
         refresh=refresh,
-        prepare=functools.partial(float_rows, input_scale=problem.input_scale),
+        prepare=prepare,
         inner_loop=inner_loop,
     )
 

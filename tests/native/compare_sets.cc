@@ -123,11 +123,25 @@ void reals(const Set& set, int64_t size) {
       check(near(set.update_float(u), plain_set.update_float(v), scale), "float product", size);
       for (int64_t j = 0; j < size; ++j) check(near(a[j], b[j], 1), "float update", size);
     }
-  auto a = z, b = z;
-  const auto rows = floats(3 * size), weights = floats(3);
-  set.add_rows_float(a.data(), rows.data(), size, weights.data(), 1, 3, range);
-  plain_set.add_rows_float(b.data(), rows.data(), size, weights.data(), 1, 3, range);
-  for (int64_t j = 0; j < size; ++j) check(near(a[j], b[j], 3), "float rows", size);
+}
+
+// Products with doubles, of rows that need not be whole blocks.
+template <typename Row>
+void products(const Products<Row>& of, const Products<Row>& plain, int64_t size) {
+  Buffer<Row> rows(3 * size);
+  Buffer<double> w(size), slopes(6), a(size), b(size);
+  const auto some = floats(3 * size);
+  for (int64_t j = 0; j < 3 * size; ++j)
+    rows[j] = static_cast<Row>(sizeof(Row) == 1 ? 100 * some[j] : some[j]);
+  for (int64_t j = 0; j < size; ++j) w[j] = a[j] = b[j] = some[j];
+  for (int64_t i = 0; i < 6; ++i) slopes[i] = 0.1 * static_cast<double>(i + 1);
+  const double limit = 1e-13 * static_cast<double>(size);
+  check(std::fabs(of.dot(w.data(), rows.data(), size) -
+                  plain.dot(w.data(), rows.data(), size)) < 100 * limit, "wide dot", size);
+  of.add_rows(a.data(), rows.data(), size, slopes.data(), 2, 3, size);
+  plain.add_rows(b.data(), rows.data(), size, slopes.data(), 2, 3, size);
+  for (int64_t j = 0; j < size; ++j)
+    check(std::fabs(a[j] - b[j]) < 1e-12, "wide rows", size);
 }
 
 // Whole calls, of one and of several threads, with losses and odd numbers of steps.
@@ -209,6 +223,11 @@ int main() {
       integers<int16_t>(*set, size);
       sums(*set, size);
       reals(*set, size);
+      for (int64_t odd : {size, size - 3, size - 20}) {
+        products(set->of_codes, plain_set.of_codes, odd);
+        products(set->of_floats, plain_set.of_floats, odd);
+        products(set->of_doubles, plain_set.of_doubles, odd);
+      }
       calls<int8_t>(*set, size);
       calls<int16_t>(*set, size);
       passes(*set, size);

@@ -83,32 +83,37 @@ def test_passes_over_codes(samples, features, loss, outputs):
         np.testing.assert_array_equal(gradient, found[i % 2])  # of as many threads
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int8"])
 @pytest.mark.parametrize(("loss", "outputs"), LOSSES)
-@pytest.mark.parametrize(("samples", "features"), SHAPES)
-def test_passes_over_floats(samples, features, loss, outputs):
+@pytest.mark.parametrize(("samples", "features"), [*SHAPES, (21, 103)])
+def test_passes_of_weights(samples, features, loss, outputs, dtype):
     random = np.random.default_rng([samples, features])
-    x = random.normal(size=(samples, features)).astype(np.float32)
-    w = np.zeros((outputs, native.stride_of(features, np.float32)), np.float32)
-    w[:, :features] = random.normal(size=(outputs, features)) / features**0.5
+    scale = 0.75
+    x = random.normal(size=(samples, features)) / scale
+    x = (np.clip(40 * x, -127, 127) if dtype == "int8" else x).astype(dtype)
+    inputs = scale * x.astype(float)
+    w = random.normal(size=(outputs, features)) / np.linalg.norm(inputs, axis=1).max()
     y = targets(random, loss, samples, outputs)
-    at = x.astype(float) @ w[:, :features].T.astype(float)
-    slopes, _, losses = derivatives(loss, at, y)
-    wanted = slopes.T @ x / samples
-    # an output's rounding: float32 sums of `features` terms; then as much of the gradient's own
-    rounding = 2.0**-24 * (np.abs(x).astype(float) @ np.abs(w[:, :features].T))
-    eps = (features / 16 + 8) * rounding * 2
-    bound = (eps.T + (16 + 24) * 2.0**-24 * np.abs(slopes.T)) @ np.abs(x) / samples + 1e-7
+    slopes, p, losses = derivatives(loss, inputs @ w.T, y)
+    wanted = slopes.T @ inputs / samples
+    # sums of float64 in any order: of the features, then of the samples
+    terms = np.abs(w) @ np.abs(inputs.T)
+    rounding = 2.0**-53 * ((features + 8) * 2 * terms + (samples + 16) * np.abs(slopes.T) + 8)
+    bound = rounding @ np.abs(inputs) / samples
     for name in SETS:
         for threads in (1, 2):
             done = full_pass(
                 jnp.asarray(w),
-                rows=jnp.asarray(native.padded(x)),
+                rows=jnp.asarray(x),
                 y=jnp.asarray(y),
+                scalars=jnp.array([1.0, scale]),
                 loss=loss,
                 places=native.Places(threads, name),
             )
-            np.testing.assert_allclose(done.loss, losses.mean(), rtol=1e-4)
-            assert (np.abs(np.asarray(done.gradient)[:, :features] - wanted) <= bound).all()
+            np.testing.assert_allclose(done.loss, losses.mean(), rtol=1e-13)
+            if p is not None:
+                np.testing.assert_allclose(done.predictions, p, rtol=1e-6, atol=1e-37)
+            assert (np.abs(np.asarray(done.gradient) - wanted) <= bound).all()
 
 
 def test_a_derivative_that_is_not_finite_makes_the_gradient_so():

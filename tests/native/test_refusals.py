@@ -130,6 +130,10 @@ def test_svrg(changed, message):
     ("changed", "message"),
     [
         ({"weights": np.zeros((1, 128), np.int8)}, "codes or weights is"),
+        ({"weights": np.zeros((1, 63))}, "codes or weights is"),
+        ({"weights": np.zeros((1, 64), np.float32)}, "codes or weights is"),
+        ({"weights": np.zeros((1, 64)), "rows": np.ones((3, 64), np.int16)}, "rows is int16"),
+        ({"rows": np.ones((3, 64))}, "rows is float64"),
         ({"weights": np.zeros((2, 64), np.int8), "outputs": np.zeros((3, 2))}, "one output"),
         ({"y": np.zeros(3, np.float32)}, "y is float32"),
         ({"y": np.array([0, 1.0, 2]), "loss": "softmax"}, "a label is not that of a class"),

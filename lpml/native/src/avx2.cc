@@ -156,6 +156,14 @@ inline float total(Floats v) {
 inline Doubles fill_doubles(double v) { return _mm256_set1_pd(v); }
 inline Doubles add(Doubles a, Doubles b) { return _mm256_add_pd(a, b); }
 inline Doubles multiply(Doubles a, Doubles b) { return _mm256_mul_pd(a, b); }
+inline Doubles fused_add(Doubles a, Doubles b, Doubles c) { return _mm256_fmadd_pd(a, b, c); }
+inline Doubles widened(const double* from) { return load(from); }
+inline Doubles widened(const float* from) { return _mm256_cvtps_pd(_mm_loadu_ps(from)); }
+inline Doubles widened(const int8_t* from) {
+  int32_t four;
+  __builtin_memcpy(&four, from, sizeof four);
+  return _mm256_cvtepi32_pd(_mm_cvtepi8_epi32(_mm_cvtsi32_si128(four)));
+}
 inline Doubles widened(const int32_t* from) {
   return _mm256_cvtepi32_pd(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 }

@@ -156,6 +156,13 @@ inline float total(Floats v) {
 inline Doubles fill_doubles(double v) { return _mm512_set1_pd(v); }
 inline Doubles add(Doubles a, Doubles b) { return _mm512_add_pd(a, b); }
 inline Doubles multiply(Doubles a, Doubles b) { return _mm512_mul_pd(a, b); }
+inline Doubles fused_add(Doubles a, Doubles b, Doubles c) { return _mm512_fmadd_pd(a, b, c); }
+inline Doubles widened(const double* from) { return load(from); }
+inline Doubles widened(const float* from) { return _mm512_cvtps_pd(_mm256_loadu_ps(from)); }
+inline Doubles widened(const int8_t* from) {
+  const __m128i eight = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
+  return _mm512_cvtepi32_pd(_mm256_cvtepi8_epi32(eight));
+}
 inline Doubles widened(const int32_t* from) {
   return _mm512_cvtepi32_pd(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
 }

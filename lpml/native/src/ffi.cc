@@ -283,25 +283,40 @@ Error svrg(AnyBuffer z_in, AnyBuffer seen_in, AnyBuffer rows, AnyBuffer h, AnyBu
   return Error::Success();
 }
 
-// The full gradient; of codes, with the outputs moved by the last codes.
+template <typename Row>
+double passed(const Set& set, const AnyBuffer& rows, const AnyBuffer& w, const AnyBuffer& y,
+              const Samples& s, double scale, ffi::Result<AnyBuffer>& sum,
+              ffi::Result<AnyBuffer>& predictions) {
+  const FloatPass<Row> call = {data<Row>(rows), data<double>(w), data<double>(y),
+                               s.size,          s.stride,        s.outputs,
+                               s.loss,          scale,           data<double>(*sum),
+                               data<float>(*predictions),        s.threads};
+  return pass(set, call);
+}
+
+// The full gradient. Where `w` are codes, so are the rows, and the outputs move by w's product
+// with them; otherwise `w` are the weights.
 Error pass_over(AnyBuffer a_in, AnyBuffer rows, AnyBuffer w, AnyBuffer y, AnyBuffer scalars,
                 ffi::Result<AnyBuffer> a, ffi::Result<AnyBuffer> sum,
                 ffi::Result<AnyBuffer> predictions, ffi::Result<AnyBuffer> value, int64_t loss,
                 int64_t threads, std::string_view instructions) {
   std::string why;
   const Set* set = chosen(instructions, &why);
-  const bool coded = rows.element_type() == DataType::S8;
+  const bool coded = w.element_type() == DataType::S8;
   Samples s = {};
   s.size = dim(rows, 0);
   s.stride = dim(rows, 1);
   s.outputs = dim(w, 0);
+  s.loss = static_cast<Loss>(loss);
   s.threads = static_cast<int>(threads);
+  DataType type = rows.element_type();
+  if (coded || (type != DataType::F32 && type != DataType::F64)) type = DataType::S8;
   Check check;
   check.that(set != nullptr, why);
   check.that(loss >= 0 && loss <= 2, "this loss does not exist");
-  check.samples(s, coded ? 1 : 4);
-  check.buffer("rows", rows, coded ? DataType::S8 : DataType::F32, {s.size, s.stride});
-  check.buffer("codes or weights", w, coded ? DataType::S8 : DataType::F32,
+  check.samples(s, coded ? 1 : kBlock);  // of weights, rows may have any length
+  check.buffer("rows", rows, type, {s.size, s.stride});
+  check.buffer("codes or weights", w, coded ? DataType::S8 : DataType::F64,
                {s.outputs, s.stride});
   check.buffer("y", y, DataType::F64, {s.size});
   check.buffer("scalars", scalars, DataType::F64, {2});
@@ -309,22 +324,22 @@ Error pass_over(AnyBuffer a_in, AnyBuffer rows, AnyBuffer w, AnyBuffer y, AnyBuf
   check.buffer("predictions", *predictions, DataType::F32, {s.size, s.outputs});
   check.buffer("loss", *value, DataType::F64, {});
   if (coded) check.buffer("outputs", *a, DataType::F64, {s.size, s.outputs});
-  check.outputs(static_cast<Loss>(loss), s.outputs);
+  check.outputs(s.loss, s.outputs);
   if (loss == 2 && !check.failed())
     for (int64_t i = 0; i < s.size; ++i) check.label(data<double>(y)[i], s.outputs);
   if (check.failed()) return refused(check.why());
+  const double unit = data<double>(scalars)[0], scale = data<double>(scalars)[1];
   if (coded) {
     start_from(a_in, a);
     CodedPass call = {data<int8_t>(rows), data<int8_t>(w), data<double>(y), s.size, s.stride,
-                      s.outputs, static_cast<Loss>(loss), data<double>(scalars)[0],
-                      data<double>(scalars)[1], data<double>(*a), data<double>(*sum),
+                      s.outputs, s.loss, unit, scale, data<double>(*a), data<double>(*sum),
                       data<float>(*predictions), s.threads};
     *data<double>(*value) = pass(*set, call);
   } else {
-    FloatPass call = {data<float>(rows), data<float>(w), data<double>(y), s.size, s.stride,
-                      s.outputs, static_cast<Loss>(loss), data<double>(*sum),
-                      data<float>(*predictions), s.threads};
-    *data<double>(*value) = pass(*set, call);
+    const auto of = type == DataType::S8    ? passed<int8_t>
+                    : type == DataType::F32 ? passed<float>
+                                            : passed<double>;
+    *data<double>(*value) = of(*set, rows, w, y, s, scale, sum, predictions);
   }
   return Error::Success();
 }

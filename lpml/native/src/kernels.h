@@ -96,8 +96,15 @@ using AddRows8 = void (*)(int32_t* sums, const int8_t* rows, int64_t stride, con
                           int64_t count, Range range);
 // total[j] += factor * (the sums of the limbs as one number), and the sums become 0.
 using Fold8 = void (*)(double* total, int32_t* sums, int64_t stride, double factor, Range range);
-using AddRowsFloat = void (*)(float* sum, const float* rows, int64_t stride, const float* r,
-                              int64_t outputs, int64_t count, Range range);
+
+// Products of rows with doubles, all sums in double precision. `size` may be any number.
+template <typename Row>
+struct Products {
+  double (*dot)(const double* w, const Row* row, int64_t size);
+  // sum[j] += slopes[i * outputs] row_i[j], over `count` rows.
+  void (*add_rows)(double* sum, const Row* rows, int64_t stride, const double* slopes,
+                   int64_t outputs, int64_t count, int64_t size);
+};
 
 struct Set {
   const char* name;
@@ -112,7 +119,9 @@ struct Set {
   float (*update_float)(const FloatUpdate&);
   AddRows8 add_rows8;
   Fold8 fold8;
-  AddRowsFloat add_rows_float;
+  Products<int8_t> of_codes;
+  Products<float> of_floats;
+  Products<double> of_doubles;
 };
 
 // The widest last; `sets[0]` runs everywhere.

@@ -87,16 +87,21 @@ struct CodedPass {
 };
 double pass(const Set& set, const CodedPass& call);  // the mean loss
 
+// Rows of any length, times `scale`.
+template <typename Row>
 struct FloatPass {
-  const float* rows;
-  const float* w;  // (K, stride)
+  const Row* rows;
+  const double* w;  // (K, stride)
   const double* y;
   int64_t size, stride, outputs;
   Loss loss;
+  double scale;
   double* sum;
   float* p;
   int threads;
 };
-double pass(const Set& set, const FloatPass& call);
+double pass(const Set& set, const FloatPass<int8_t>& call);
+double pass(const Set& set, const FloatPass<float>& call);
+double pass(const Set& set, const FloatPass<double>& call);
 
 }  // namespace lpml

@@ -9,7 +9,7 @@
 namespace lpml {
 namespace {
 
-// Rows of floats whose part of the sum is in single precision.
+// Rows of floats that a thread takes at a time.
 constexpr int64_t kGroup = 256;
 
 // Rows of codes that are gone through twice, first for the outputs and then for the gradient:
@@ -72,25 +72,27 @@ void add_coded(const Set& set, const CodedPass& c, int64_t first, int64_t last, 
   }
 }
 
-void add_floats(const Set& set, const FloatPass& c, int64_t first, int64_t last, double* sum,
-                double* loss) {
-  std::vector<double> slopes(c.outputs), a(c.outputs);
-  std::vector<float> narrow(kRows * c.outputs), part(c.outputs * c.stride, 0.0f);
+const Products<int8_t>& products(const Set& set, const int8_t*) { return set.of_codes; }
+const Products<float>& products(const Set& set, const float*) { return set.of_floats; }
+const Products<double>& products(const Set& set, const double*) { return set.of_doubles; }
+
+template <typename Row>
+void add_floats(const Set& set, const FloatPass<Row>& c, int64_t first, int64_t last,
+                double* sum, double* loss) {
+  const Products<Row>& of = products(set, c.rows);
+  std::vector<double> slopes(kRows * c.outputs), a(c.outputs);
   for (int64_t i = first; i < last; i += kRows) {
     const int64_t count = std::min(kRows, last - i);
     for (int64_t b = 0; b < count; ++b) {
       for (int64_t k = 0; k < c.outputs; ++k)
-        a[k] = set.dot_float(c.w + k * c.stride, c.rows + (i + b) * c.stride, {0, c.stride});
-      *loss += derivatives(c.loss, a.data(), c.y[i + b], c.outputs, slopes.data(),
-                           c.p + (i + b) * c.outputs);
-      for (int64_t k = 0; k < c.outputs; ++k)
-        narrow[b * c.outputs + k] = static_cast<float>(slopes[k]);
+        a[k] = c.scale * of.dot(c.w + k * c.stride, c.rows + (i + b) * c.stride, c.stride);
+      *loss += derivatives(c.loss, a.data(), c.y[i + b], c.outputs,
+                           slopes.data() + b * c.outputs, c.p + (i + b) * c.outputs);
     }
     for (int64_t k = 0; k < c.outputs; ++k)
-      set.add_rows_float(part.data() + k * c.stride, c.rows + i * c.stride, c.stride,
-                         narrow.data() + k, c.outputs, count, {0, c.stride});
+      of.add_rows(sum + k * c.stride, c.rows + i * c.stride, c.stride, slopes.data() + k,
+                  c.outputs, count, c.stride);
   }
-  for (size_t j = 0; j < part.size(); ++j) sum[j] += part[j];
 }
 
 template <typename Call, typename Add>
@@ -127,6 +129,14 @@ double pass(const Set& set, const CodedPass& call) {
   return passed(set, call, call.scale, group_of(call.stride), add_coded);
 }
 
-double pass(const Set& set, const FloatPass& call) { return passed(set, call, 1.0, kGroup, add_floats); }
+double pass(const Set& set, const FloatPass<int8_t>& call) {
+  return passed(set, call, call.scale, kGroup, add_floats<int8_t>);
+}
+double pass(const Set& set, const FloatPass<float>& call) {
+  return passed(set, call, call.scale, kGroup, add_floats<float>);
+}
+double pass(const Set& set, const FloatPass<double>& call) {
+  return passed(set, call, call.scale, kGroup, add_floats<double>);
+}
 
 }  // namespace lpml

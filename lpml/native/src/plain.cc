@@ -192,11 +192,24 @@ void fold8(double* total, int32_t* sums, int64_t stride, double factor, Range ra
   }
 }
 
-void add_rows_float(float* sum, const float* rows, int64_t stride, const float* r,
-                    int64_t outputs, int64_t count, Range range) {
+template <typename Row>
+double dot_wide(const double* w, const Row* row, int64_t size) {
+  double sums[kSums] = {};
+  int64_t j = 0;
+  for (; j + kSums <= size; j += kSums)
+    for (int i = 0; i < kSums; ++i) sums[i] += w[j + i] * static_cast<double>(row[j + i]);
+  for (; j < size; ++j) sums[0] += w[j] * static_cast<double>(row[j]);
+  double sum = 0;
+  for (double part : sums) sum += part;
+  return sum;
+}
+
+template <typename Row>
+void add_rows_wide(double* sum, const Row* rows, int64_t stride, const double* slopes,
+                   int64_t outputs, int64_t count, int64_t size) {
   for (int64_t i = 0; i < count; ++i)
-    for (int64_t j = range.begin; j < range.end; ++j)
-      sum[j] += r[i * outputs] * rows[i * stride + j];
+    for (int64_t j = 0; j < size; ++j)
+      sum[j] += slopes[i * outputs] * static_cast<double>(rows[i * stride + j]);
 }
 
 bool everywhere() { return true; }
@@ -219,7 +232,9 @@ const Set plain_set = {
     update_float,
     add_rows8,
     fold8,
-    add_rows_float,
+    {dot_wide<int8_t>, add_rows_wide<int8_t>},
+    {dot_wide<float>, add_rows_wide<float>},
+    {dot_wide<double>, add_rows_wide<double>},
 };
 
 }  // namespace lpml

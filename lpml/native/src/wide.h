@@ -244,14 +244,42 @@ void fold8(double* total, int32_t* sums, int64_t stride, double factor, Range ra
       store(sums + limb * stride + j, fill32(0));
 }
 
-void add_rows_float(float* sum, const float* rows, int64_t stride, const float* r,
-                    int64_t outputs, int64_t count, Range range) {
-  for (int64_t j = range.begin; j < range.end; j += kFloats) {
-    Floats acc = load(sum + j);
-    for (int64_t i = 0; i < count; ++i)
-      acc = fused_add(fill(r[i * outputs]), load(rows + i * stride + j), acc);
-    store(sum + j, acc);
+template <typename Row>
+double dot_wide(const double* w, const Row* row, int64_t size) {
+  Doubles sums[kSums];
+  for (Doubles& sum : sums) sum = fill_doubles(0);
+  int64_t j = 0;
+  for (; j + kSums * kDoubles <= size; j += kSums * kDoubles)
+    for (int i = 0; i < kSums; ++i)
+      sums[i] = fused_add(load(w + j + i * kDoubles), widened(row + j + i * kDoubles), sums[i]);
+  for (; j + kDoubles <= size; j += kDoubles)
+    sums[0] = fused_add(load(w + j), widened(row + j), sums[0]);
+  alignas(64) double parts[kDoubles];
+  store(parts, add(add(sums[0], sums[1]), add(sums[2], sums[3])));
+  double sum = 0;
+  for (double part : parts) sum += part;
+  for (; j < size; ++j) sum += w[j] * static_cast<double>(row[j]);
+  return sum;
+}
+
+template <typename Row>
+void add_rows_wide(double* sum, const Row* rows, int64_t stride, const double* slopes,
+                   int64_t outputs, int64_t count, int64_t size) {
+  int64_t j = 0;
+  for (; j + kSums * kDoubles <= size; j += kSums * kDoubles) {
+    Doubles sums[kSums];
+    for (int k = 0; k < kSums; ++k) sums[k] = load(sum + j + k * kDoubles);
+    for (int64_t i = 0; i < count; ++i) {
+      const Doubles slope = fill_doubles(slopes[i * outputs]);
+      const Row* row = rows + i * stride + j;
+      for (int k = 0; k < kSums; ++k)
+        sums[k] = fused_add(slope, widened(row + k * kDoubles), sums[k]);
+    }
+    for (int k = 0; k < kSums; ++k) store(sum + j + k * kDoubles, sums[k]);
   }
+  for (; j < size; ++j)
+    for (int64_t i = 0; i < count; ++i)
+      sum[j] += slopes[i * outputs] * static_cast<double>(rows[i * stride + j]);
 }
 
 #define LPML_EIGHT(F) {update8<F, false>, update8<F, true>}
@@ -270,7 +298,9 @@ void add_rows_float(float* sum, const float* rows, int64_t stride, const float* 
       update_float,                                                                          \
       add_rows8,                                                                             \
       fold8,                                                                                 \
-      add_rows_float,                                                                        \
+      {dot_wide<int8_t>, add_rows_wide<int8_t>},                                             \
+      {dot_wide<float>, add_rows_wide<float>},                                               \
+      {dot_wide<double>, add_rows_wide<double>},                                             \
   }
 
 }  // namespace

@@ -44,8 +44,9 @@ uint64_t differ(__m512i a, __m512i b) {
   return mask;
 }
 
-inline __m512d to_doubles(__m256i a) {
-  const Lanes<int32_t, __m256i> x(a);
+template <typename Lane, typename Register>
+__m512d to_doubles(Register a) {
+  const Lanes<Lane, Register> x(a);
   Lanes<double, __m512d> y;
   for (int i = 0; i < 8; ++i) y.lane[i] = x.lane[i];
   return y.whole();
@@ -58,4 +59,5 @@ inline __m512d to_doubles(__m256i a) {
 #define _mm512_srai_epi32(a, by) shim::srai32(a, by)
 #define _mm512_cmpneq_epi8_mask(a, b) shim::differ<int8_t>(a, b)
 #define _mm512_cmpneq_epi16_mask(a, b) static_cast<uint32_t>(shim::differ<int16_t>(a, b))
-#define _mm512_cvtepi32_pd(a) shim::to_doubles(a)
+#define _mm512_cvtepi32_pd(a) shim::to_doubles<int32_t>(a)
+#define _mm512_cvtps_pd(a) shim::to_doubles<float>(a)
