@@ -12,20 +12,31 @@ def parse(variant, sizes=("tiny", "default", "paper"), methods=()):
     Returns:
       (size, method); method is None where the config knows none.
     """
+    size, method = choices(variant, sizes, methods)
+    return size or "default", method or (methods[0] if methods else None)
+
+
+def choices(variant, *kinds):
+    """The word of each kind that a variant names, None for a kind of which it names none.
+
+    Args:
+      variant: comma-separated words, at most one of each kind.
+      kinds: tuples of the words there are.
+    """
     words = [word for word in variant.split(",") if word]
+    known = [word for kind in kinds for word in kind]
     for word in words:
-        if word not in (*sizes, *methods):
-            known = ", ".join((*sizes, *methods))
-            raise ValueError(f"there is no variant {word!r}; choose from {known}")
-    chosen = [[word for word in words if word in kind] for kind in (sizes, methods)]
+        if word not in known:
+            raise ValueError(
+                f"there is no variant {word!r}; choose from {', '.join(known)}"
+            )
+    chosen = [[word for word in words if word in kind] for kind in kinds]
     for kind in chosen:
         if len(kind) > 1 and len(set(kind)) == 1:
             raise ValueError(f"{kind[0]!r} is given {len(kind)} times; give it once")
         if len(kind) > 1:
             raise ValueError(f"it names both {kind[0]!r} and {kind[1]!r}; name one")
-    size = chosen[0][0] if chosen[0] else "default"
-    method = chosen[1][0] if chosen[1] else methods[0] if methods else None
-    return size, method
+    return tuple(kind[0] if kind else None for kind in chosen)
 
 
 def compared(methods, formats, in_few_bits=("shampoo", "adam"), seeds=(1, 2, 3)):

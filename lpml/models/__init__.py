@@ -3,6 +3,7 @@
 from lpml.models.cifarnet import cifarnet
 from lpml.models.lenet import lenet5
 from lpml.models.linear import linear_regression, logistic_regression, multinomial_regression
+from lpml.models.lstm import character_lstm
 from lpml.models.mlp import mlp
 from lpml.models.resnet import resnet20
 from lpml.models.resnet50 import resnet50
@@ -14,6 +15,7 @@ from lpml.models.vgg import vgg11
 
 __all__ = [
     "Supervised",
+    "character_lstm",
     "character_transformer",
     "cifarnet",
     "lenet5",

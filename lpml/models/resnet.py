@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from lpml import quant as quantised
 from lpml.models.augment import augmentation
 from lpml.models.losses import softmax_cross_entropy
-from lpml.models.normalise import normalised
+from lpml.models.normalise import check_norm, normalised
 from lpml.models.supervised import Supervised
 
 STAGES = 3
@@ -28,6 +28,7 @@ class ResNet(nn.Module):
     activation: quantised.Settings = ()
     dtype: str = "float32"
     roles: tuple[quantised.Roles, ...] = ()  # of every layer; empty: full precision
+    norm: str = "batch"
 
     @nn.compact
     def __call__(self, x, train=False):
@@ -47,7 +48,7 @@ class ResNet(nn.Module):
                 kernel_init=nn.initializers.he_normal(),
                 roles=next(roles),
             )(x)
-            return normalised(x, train=train, dtype=self.dtype)
+            return normalised(x, train=train, dtype=self.dtype, norm=self.norm)
 
         x = quantised.relu(conv(x, self.width), self.activation)
         for stage in range(STAGES):
@@ -77,6 +78,7 @@ def resnet20(
     activation: Mapping[str, Any] | None = None,
     quant: Mapping[str, Any] | None = None,
     augment: str | None = None,
+    norm: str = "batch",
 ) -> Supervised:
     """ResNet-20 for images of 32 x 32, and its narrower, shallower or deeper kin.
 
@@ -96,10 +98,13 @@ def resnet20(
         `lpml.quant.policy`; None: full precision. Unsigned formats of activations act from
         Conv_1 on.
       augment: `"crop_flip"`, or None: the images as they are.
+      norm: `"batch"`, or `"group"`: over four channels of a sample (`width` is then a multiple
+        of 4), for methods whose full gradient must be the mean of the samples' gradients.
 
     References:
       He et al., Deep residual learning for image recognition, CVPR 2016, section 4.2.
     """
+    check_norm(norm)
     if width < 1:
         raise ValueError(f"width = {width} must be at least 1")
     if depth < 8 or (depth - 2) % 6:
@@ -113,6 +118,7 @@ def resnet20(
         quantised.activation(activation),
         dtype,
         quantised.policy(quant).assign(inputs),
+        norm,
     )
     return Supervised(
         module, softmax_cross_entropy, l2=l2, heavy=True, augment=augmentation(augment)
