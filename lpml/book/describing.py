@@ -18,7 +18,7 @@ class Description(NamedTuple):
       name: its file's.
       module: its file, imported.
       claim: the first line of its docstring.
-      about: the further paragraphs, each in one line, commands and `failing` left out.
+      about: the further paragraphs, each in one line, commands left out.
       failing: the paragraph that begins with `Where it fails:`; may be empty.
       paper: what it reproduces a figure of.
       minutes: what it takes at the default size on two CPU cores, > 0.
@@ -50,9 +50,6 @@ def describe(name: str, module: ModuleType) -> Description:
                 f"experiments/{name}.py has no {constant}, which the book of results needs"
             )
     blocks = inspect.cleandoc(module.__doc__ or "").split("\n\n")
-    claim, *further = [" ".join(block.split()) for block in blocks if block[:1] != " "]
-    failing = [text for text in further if text.startswith(FAILING)]
-    about = tuple(text for text in further if text not in failing)
-    return Description(
-        name, module, claim, about, " ".join(failing), module.PAPER, module.MINUTES
-    )
+    claim, *about = [" ".join(block.split()) for block in blocks if block[:1] != " "]
+    failing = " ".join(text for text in about if text.startswith(FAILING))
+    return Description(name, module, claim, tuple(about), failing, module.PAPER, module.MINUTES)
