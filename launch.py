@@ -9,6 +9,7 @@ Run one training from a config file, change any field of it, or reproduce a figu
   python launch.py --config=configs/halp_regression.py --axis=optim.bits=4,8 --axis=seed=0:3
   python launch.py --config=... --tune --trials=30 --axis='optim.learning_rate=log(1e-4,1,9)'
   python launch.py --experiment=halp_regression                   (a paper's figure)
+  python launch.py --book --minutes=30                           (the missing ones, all results)
   python launch.py --export=net.npz --workdir=runs/b3             (its quantised weights)
   python launch.py --list                                         (what there is)
   tensorboard --logdir runs                                       (compare runs)
@@ -39,7 +40,7 @@ ENGINE = commands.EngineSettings._fields
 # The commands, and the further flags that each of them reads.
 COMMANDS = {
     "list": (),
-    "book": ("workdir",),
+    "book": ("workdir", "size", "minutes", "docs", *ENGINE),
     "export": ("workdir",),
     "experiment": ("workdir", "size", *ENGINE),
     "config": ("workdir", "dry_run", *TOGETHER),
@@ -66,6 +67,7 @@ def define_flags(config: ConfigDict | None, argv: list[str]) -> flags.FlagValues
         ("shard", "i/n: run the i-th of n parts of a sweep, counted from 1"),
         ("address", "of a running Ray cluster; implies --engine=ray"),
         ("coordinator", "HOST:PORT where process 0 of several waits"),
+        ("docs", "folder of the pages that --book writes (default: docs/ beside the launcher)"),
         ("devices", "GPUs that worker processes share, 0,1 (default: all)"),
     ):
         flags.DEFINE_string(name, None, text, settings)
@@ -84,6 +86,11 @@ def define_flags(config: ConfigDict | None, argv: list[str]) -> flags.FlagValues
         ("memory_fraction", "of a GPU for each worker process (default: an equal share)"),
     ):
         flags.DEFINE_float(name, None, text, flag_values=settings)
+    text = (
+        "that --book runs what is missing, the cheapest first; 0 only writes (default 30: two "
+        "CPU cores make more than half of the figures in it, and the same command goes on)"
+    )
+    flags.DEFINE_float("minutes", commands.DEFAULT_MINUTES, text, flag_values=settings)
     wait = "seconds to wait for the other processes"
     flags.DEFINE_float("wait_s", 60.0, wait, flag_values=settings)
     text = "an axis of a sweep, key=value,value; several make a product"
@@ -96,7 +103,10 @@ def define_flags(config: ConfigDict | None, argv: list[str]) -> flags.FlagValues
         ("tune", "search the axes with Optuna"),
         ("dry_run", "show config, parameters, a batch, the steps, or the points; stop"),
         ("list", "list configs and experiments"),
-        ("book", "write docs/REPRODUCTION.md from finished experiments"),
+        (
+            "book",
+            "run missing experiments; write docs/REPRODUCTION.md and reproduction.html",
+        ),
         ("debug", "show tracebacks"),
     ):
         flags.DEFINE_bool(name, False, text, settings)
@@ -197,8 +207,6 @@ def dispatch(settings: flags.FlagValues, path: str | None) -> int:
         return 0 if settings.help else 2
     if command == "list":
         return commands.list_all()
-    if command == "book":
-        return commands.book(settings.workdir or "runs")
     if command == "export":
         return commands.export(settings.export, settings.workdir)
     overrides = config_flags.get_override_values(settings["config"]) if path else {}
@@ -223,6 +231,14 @@ def dispatch(settings: flags.FlagValues, path: str | None) -> int:
         )
     wanted = commands.EngineSettings(*(settings[name].value for name in ENGINE))
     engine = commands.choose_engine(wanted)
+    if command == "book":
+        return commands.book(
+            settings.workdir or "runs",
+            settings.docs,
+            size=settings.size,
+            minutes=settings.minutes,
+            engine=engine,
+        )
     if command == "experiment":
         return commands.experiment(
             settings.experiment, settings.size, settings.workdir, engine=engine

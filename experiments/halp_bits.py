@@ -17,9 +17,13 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments import papers
 from experiments.curves import in_words
 from experiments.style import log_axes
 from lpml.runs import Point, Run, Verdict, judge
+
+PAPER = papers.HALP
+MINUTES = 1  # of two CPU cores, default size
 
 CONFIG = "configs/halp_regression.py"
 SEEDS = (1, 2, 3)

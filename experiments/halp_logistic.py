@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
+from experiments import papers
 from experiments.curves import (
     Curve,
     Series,
@@ -27,6 +28,9 @@ from experiments.curves import (
     draw as draw_curves,
 )
 from lpml.runs import Point, Run, Verdict, judge
+
+PAPER = papers.HALP
+MINUTES = 1  # of two CPU cores, default size
 
 CONFIG = "configs/halp_logistic.py"
 SEEDS = (1, 2, 3)

@@ -13,6 +13,7 @@ at 45 and 50 with 8 bits and at 0.6 and 0.2 with 16; SGD at 0.46; SVRG in float6
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments import papers
 from experiments.curves import (
     Curve,
     Series,
@@ -25,6 +26,9 @@ from experiments.curves import (
     draw as draw_curves,
 )
 from lpml.runs import Point, Run, Verdict, judge
+
+PAPER = papers.HALP
+MINUTES = 1  # of two CPU cores, default size
 
 CONFIG = "configs/halp_regression.py"
 SEEDS = (1, 2, 3)

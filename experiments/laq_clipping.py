@@ -22,9 +22,12 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments import laq_networks
+from experiments import laq_networks, papers
 from experiments.laq_networks import DECADES, Curve, Trained
 from lpml.runs import Point, Run, Verdict, judge, judge_mean
+
+PAPER = papers.QUANTIZED_MODELS
+MINUTES = 8  # of two CPU cores, default size
 
 RATIO = "norm_ratio/"
 

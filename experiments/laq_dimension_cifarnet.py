@@ -14,8 +14,12 @@ that is a growth. Clipping takes back a third, in the mean, and is no more decid
 
 from matplotlib.figure import Figure
 
+from experiments import papers
 from experiments.laq_widths import Results, Study, judged, picture, points, results
 from lpml.runs import Point, Run, Verdict
+
+PAPER = papers.QUANTIZED_MODELS
+MINUTES = 30  # of two CPU cores, default size
 
 WIDTHS = {"tiny": (4, 8), "default": (4, 16), "paper": (16, 32, 64)}
 SEEDS = {"tiny": (1, 2), "default": (1, 2, 3), "paper": (1, 2, 3)}

@@ -18,10 +18,14 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments import papers
 from experiments.curves import in_words
 from experiments.laq_gradients import CLIPPED, FOUR, TWO, WHOLE, Sent
 from experiments.style import log_axes
 from lpml.runs import Point, Run, Verdict, judge, judge_mean
+
+PAPER = papers.QUANTIZED_MODELS
+MINUTES = 3  # of two CPU cores, default size
 
 CONFIG = "configs/laq_linear.py"
 DIMENSIONS = {"tiny": (32, 256), "default": (64, 256, 1024), "paper": (64, 256, 1024, 2048)}

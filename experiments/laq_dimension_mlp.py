@@ -8,16 +8,22 @@ hidden units. The paper's claim is that 3 bits are slower, and the more so the l
     python launch.py --experiment=laq_dimension_mlp --size=paper   (MNIST)
 
 The default size learns digits. The paper's rate is 0.1 / sqrt(t); here every curve has the best
-of three (see `laq_widths`). There the claim fails: gradients do blow up more the wider the
-network, but only from 1.2 to 1.4 times, where the bound goes from 9 to 31. What that costs is
-less than what the noise saves in the first epoch, when RMSProp's second moment starts at 0 and
-steps are ten times too long; in the last epoch few bits cost a few percent of the loss.
+of three (see `laq_widths`).
+
+Where it fails: gradients do blow up more the wider the network, but only from 1.2 to 1.4 times,
+where the bound goes from 9 to 31. What that costs is less than what the noise saves in the
+first epoch, when RMSProp's second moment starts at 0 and steps are ten times too long; in the
+last epoch few bits cost a few percent of the loss.
 """
 
 from matplotlib.figure import Figure
 
+from experiments import papers
 from experiments.laq_widths import Results, Study, judged, picture, points, results
 from lpml.runs import Point, Run, Verdict
+
+PAPER = papers.QUANTIZED_MODELS
+MINUTES = 5  # of two CPU cores, default size
 
 WIDTHS = {"tiny": (8, 32), "default": (16, 64, 256), "paper": (64, 256, 1024)}
 SEEDS = {"tiny": (1, 2, 3), "default": (1, 2, 3, 4, 5), "paper": (1, 2, 3)}

@@ -16,9 +16,12 @@ float32. At two workers and 4 bits that is a seventh of a float32 all-reduce.
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments import laq_networks
+from experiments import laq_networks, papers
 from experiments.laq_networks import DECADES, NAMES, POINTS, Curve, Trained
 from lpml.runs import Point, Run, Verdict, judge_mean
+
+PAPER = papers.QUANTIZED_MODELS
+MINUTES = 20  # of two CPU cores, default size
 
 
 def _sent(bits):

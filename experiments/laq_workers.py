@@ -18,8 +18,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments import papers
 from experiments.laq_networks import CONFIG, POINTS, Curve, common
 from lpml.runs import Point, Run, Verdict, judge_mean
+
+PAPER = papers.QUANTIZED_MODELS
+MINUTES = 5  # of two CPU cores, default size
 
 WHOLE = Curve("whole", "whole", {}, "#000000", "-", "o")
 SQ2 = Curve("SQ2", "sq2", {"workers.bits": 2}, "#D55E00", "--", "s")

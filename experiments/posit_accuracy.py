@@ -19,9 +19,13 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments import papers
 from experiments.curves import in_words
 from lpml import formats
 from lpml.runs import Point, Run, Verdict, judge
+
+PAPER = papers.POSITS
+MINUTES = 0.5  # of two CPU cores, default size
 
 CONFIG = "configs/posit_accuracy.py"
 SEEDS = (1, 2, 3)

@@ -18,8 +18,12 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments import papers
 from experiments.style import log_axes
 from lpml.runs import Point, Run, Verdict, judge_mean
+
+PAPER = papers.POSITS
+MINUTES = 10  # of two CPU cores, default size
 
 CONFIG = "configs/posit_training.py"
 SEEDS = {"tiny": (1, 2), "default": (1, 2, 3, 4, 5), "paper": (1, 2, 3, 4, 5)}

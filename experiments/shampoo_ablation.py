@@ -21,7 +21,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from experiments import papers
 from lpml.runs import Point, Run, Verdict, judge_mean
+
+PAPER = papers.SHAMPOO
+MINUTES = 40  # of two CPU cores, default size
 
 CONFIG = "configs/shampoo_characters.py"
 SEEDS = {"tiny": (1, 2), "default": (1, 2, 3), "paper": (1, 2, 3)}

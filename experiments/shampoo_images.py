@@ -25,9 +25,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from experiments import papers
 from experiments.rates import bracketed
 from experiments.style import log_axes
 from lpml.runs import Point, Run, Verdict, judge_mean
+
+PAPER = papers.SHAMPOO
+MINUTES = 30  # of two CPU cores, default size
 
 CONFIG = "configs/shampoo_images.py"
 NAMES = {"mlp": "dense layers", "resnet20": "ResNet"}

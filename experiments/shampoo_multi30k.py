@@ -11,9 +11,12 @@ size tiny is that of `shampoo_translation`, which needs no file, and paper is it
 
 from matplotlib.figure import Figure
 
-from experiments import shampoo_translation, translations
+from experiments import papers, shampoo_translation, translations
 from experiments.translations import Plan, Trained
 from lpml.runs import Point, Verdict
+
+PAPER = papers.SHAMPOO
+MINUTES = 120  # of two CPU cores, default size
 
 SMALL = Plan(
     "default",

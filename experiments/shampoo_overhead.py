@@ -7,10 +7,12 @@ used some steps later.
     python launch.py --experiment=shampoo_overhead
 
 The same steps are timed with roots that are never renewed, and that are renewed in four ways
-every N steps. Seconds are this machine's, hence only ratios within a run are judged. A CPU that
-trains has no core to spare for roots: there beside the training means less waiting, not less
-work. Where the work of a refresh fills more than an interval (N = 5), delays hide little; and
-as workers let every other program go first, a busy machine makes the training wait for them.
+every N steps. Seconds are this machine's, hence only ratios within a run are judged.
+
+Where it fails: a CPU that trains has no core to spare for roots: there beside the training
+means less waiting, not less work. Where the work of a refresh fills more than an interval (N =
+5), delays hide little; and as workers let every other program go first, a busy machine makes
+the training wait for them.
 """
 
 from typing import NamedTuple
@@ -18,8 +20,12 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments import papers
 from experiments.curves import in_words
 from lpml.runs import Point, Run, Verdict, judge
+
+PAPER = papers.SHAMPOO
+MINUTES = 3  # of two CPU cores, default size
 
 CONFIG = "configs/shampoo_overhead.py"
 SEEDS = (1, 2, 3)

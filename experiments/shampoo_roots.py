@@ -19,9 +19,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from experiments import papers
 from experiments.curves import in_words
 from experiments.style import log_axes
 from lpml.runs import Point, Run, Verdict, judge
+
+PAPER = papers.SHAMPOO
+MINUTES = 15  # of two CPU cores, default size
 
 CONFIG = "configs/shampoo_roots.py"
 SEEDS = (1, 2, 3)

@@ -17,9 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments import papers
 from experiments.curves import in_words
 from experiments.style import log_axes
 from lpml.runs import Point, Run, Verdict, judge, judge_mean
+
+PAPER = papers.SHAMPOO_4BIT
+MINUTES = 5  # of two CPU cores, default size
 
 CONFIG = "configs/shampoo_state.py"
 SEEDS = (1, 2, 3)

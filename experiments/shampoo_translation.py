@@ -13,9 +13,12 @@ default size translates a synthetic language; `shampoo_multi30k` is the same on 
 
 from matplotlib.figure import Figure
 
-from experiments import translations
+from experiments import papers, translations
 from experiments.translations import Plan, Trained
 from lpml.runs import Point, Verdict
+
+PAPER = papers.SHAMPOO
+MINUTES = 60  # of two CPU cores, default size
 
 PLANS = {
     "tiny": Plan(

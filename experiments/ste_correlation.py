@@ -17,9 +17,13 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments import papers
 from experiments.curves import in_words
 from experiments.estimators import IDENTITY, LOOKS, RELU, Look
 from lpml.runs import Point, Run, Verdict, judge
+
+PAPER = papers.STRAIGHT_THROUGH
+MINUTES = 1  # of two CPU cores, default size
 
 CONFIG = "configs/ste_correlation.py"
 SEEDS = (1, 2, 3)

@@ -16,8 +16,12 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments import papers
 from experiments.curves import in_words
 from lpml.runs import Point, Run, Verdict, judge
+
+PAPER = papers.STRAIGHT_THROUGH
+MINUTES = 0.5  # of two CPU cores, default size
 
 CONFIG = "configs/ste_landscape.py"
 SEEDS = (1, 2, 3)

@@ -18,9 +18,13 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments import papers
 from experiments.curves import in_words
 from experiments.estimators import CLIPPED, LOOKS, Look
 from lpml.runs import Point, Run, Verdict, judge
+
+PAPER = papers.STRAIGHT_THROUGH
+MINUTES = 0.5  # of two CPU cores, default size
 
 CONFIG = "configs/ste_quantised_relu.py"
 SEEDS = (1, 2, 3)

@@ -21,9 +21,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments import papers
 from experiments.curves import in_words
 from experiments.estimators import CLIPPED, IDENTITY, LOOKS, RELU, Look
 from lpml.runs import Point, Run, Verdict, judge
+
+PAPER = papers.STRAIGHT_THROUGH
+MINUTES = 2  # of two CPU cores, default size
 
 CONFIG = "configs/ste_two_layer.py"
 SEEDS = (1, 2, 3)

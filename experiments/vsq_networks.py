@@ -19,7 +19,11 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments import papers
 from lpml.runs import Point, Run, Verdict, judge_mean
+
+PAPER = papers.VS_QUANT
+MINUTES = 10  # of two CPU cores, default size
 
 CONFIG = "configs/vsq_networks.py"
 SEEDS = {"tiny": (1, 2), "default": (1, 2, 3, 4, 5), "paper": (1, 2, 3, 4, 5)}

@@ -19,8 +19,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments import papers
 from experiments.vsq_claims import Results, judged
 from lpml.runs import Point, Run, Verdict
+
+PAPER = papers.VS_QUANT
+MINUTES = 1  # of two CPU cores, default size
 
 CONFIG = "configs/vsq_sqnr.py"
 SEEDS = (1, 2, 3)

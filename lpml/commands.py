@@ -13,7 +13,8 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from lpml import book as reproduction
+from lpml.book import DEFAULT_MINUTES
+from lpml.book import make as make_book
 from lpml.build import ConfigError, suggestion
 from lpml.config import as_plain
 from lpml.data import DataError
@@ -42,6 +43,7 @@ from lpml.training.run_folder import FolderConflict
 from lpml.training.signals import stop_on_signals
 
 __all__ = [
+    "DEFAULT_MINUTES",
     "ENGINES",
     "EngineSettings",
     "Stopped",
@@ -299,12 +301,7 @@ def experiment(name: str, size: str, workdir: str | None, *, engine: Engine) -> 
             f"choose from {listing}"
         )
     folder = _folder(workdir, name if size == "default" else f"{name}-{size}")
-    if os.path.exists(os.path.join(folder, "config.json")):
-        raise ConfigError(f"{folder} holds a single run; give the experiment another --workdir")
-    if os.path.exists(os.path.join(folder, "sweep.json")):
-        raise ConfigError(f"{folder} holds a sweep; give the experiment another --workdir")
     enable_compile_cache()
-    os.makedirs(folder, exist_ok=True)
     module = importlib.import_module(f"experiments.{name}")
     with stop_on_signals() as should_stop:
         verdicts = run_experiment(
@@ -344,7 +341,7 @@ def configs() -> dict[str, str]:
 
 def experiments() -> dict[str, str]:
     """Experiment files by name with the first line of their docstrings: the claim."""
-    return _with_function("experiments", "check")
+    return _with_function("experiments", "runs")
 
 
 def _with_function(folder: str, function: str) -> dict[str, str]:
@@ -358,12 +355,21 @@ def _with_function(folder: str, function: str) -> dict[str, str]:
     return found
 
 
-def book(runs: str) -> int:
-    """Writes docs/REPRODUCTION.md from the finished experiments of a folder of runs."""
-    docs = Path(__file__).parent.parent / "docs"
-    written = reproduction.write(Path(runs), docs, experiments())
-    print(f"{docs / 'REPRODUCTION.md'}: {len(written)} experiments")
-    return 0
+def book(runs: str, docs: str | None, *, size: str, minutes: float, engine: Engine) -> int:
+    """Runs the experiments that are missing, and writes the pages; see `lpml.book.make`."""
+    modules = {name: importlib.import_module(f"experiments.{name}") for name in experiments()}
+    enable_compile_cache()
+    with stop_on_signals() as should_stop:
+        return make_book(
+            modules,
+            Path(runs),
+            Path(docs) if docs else None,
+            size=size,
+            minutes=minutes,
+            engine=engine,
+            should_stop=should_stop,
+            sentence=sentence,
+        )
 
 
 def export(path: str, workdir: str | None) -> int:

@@ -93,7 +93,11 @@ def test_bits_out_of_range_of_an_lp_method(bits, refused):
         ),
         (("--experiment=halp_bits", "--dry_run"), ("--dry_run", "--experiment")),
         (("--experiment=halp_bits", "--size=huge"), ("huge", "tiny|default|paper")),
-        (("--book",), ("no finished experiment", "--experiment=NAME")),
+        (("--book", "--minutes=0"), ("no finished experiment", "--experiment=NAME")),
+        (("--book", "--minutes=-1"), ("--minutes=-1", "0 or more")),
+        (("--book", "--minutes=nan"), ("--minutes=nan", "0 or more")),
+        (("--book", "--size=tiny"), ("tiny", "--docs=FOLDER")),
+        (("--experiment=halp_bits", "--minutes=1"), ("--minutes", "--experiment")),
     ],
 )
 def test_a_wrong_choice(arguments, words, refused):

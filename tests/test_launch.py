@@ -207,7 +207,7 @@ def test_the_book_is_written_from_finished_experiments(figure, tmp_path):
     for name in ("lpml", "experiments", "configs"):
         shutil.copytree(ROOT / name, tmp_path / name)
     shutil.copy(ROOT / "launch.py", tmp_path)
-    done = run("--book", f"--workdir={figure[0].parent}", cwd=tmp_path)
+    done = run("--book", "--minutes=0", f"--workdir={figure[0].parent}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "docs" / "REPRODUCTION.md").read_text()
     picture = (tmp_path / "docs" / "pictures" / "halp_logistic.png").read_bytes()

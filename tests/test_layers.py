@@ -36,7 +36,7 @@ ALLOWED = {
     # ... those that read what training wrote ...
     "lpml.runs": ("lpml.training", "lpml.build"),
     "lpml.sweep": ("lpml.training", "lpml.data", "lpml.runs", "lpml.config", "lpml.build"),
-    "lpml.book": ("lpml.build",),
+    "lpml.book": ("lpml.build", "lpml.data", "lpml.runs", "lpml.sweep", "lpml.training"),
     # ... and what the launcher hands over to.
     "lpml.commands": (
         *("lpml.book", "lpml.build", "lpml.config", "lpml.runs"),

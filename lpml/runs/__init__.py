@@ -7,11 +7,12 @@ from lpml.runs.conditions import where
 from lpml.runs.folders import find
 from lpml.runs.grouping import group
 from lpml.runs.reading import rows
-from lpml.runs.records import Point, Run, Verdict, judge, judge_mean, read_run
+from lpml.runs.records import Paper, Point, Run, Verdict, judge, judge_mean, read_run
 from lpml.runs.rendering import render, to_pandas
 from lpml.runs.selection import columns, sort
 
 __all__ = [
+    "Paper",
     "Point",
     "Run",
     "Verdict",

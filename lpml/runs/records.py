@@ -53,6 +53,22 @@ class Run(NamedTuple):
         return np.asarray(steps, float), np.asarray(values, float)
 
 
+class Paper(NamedTuple):
+    """A paper that experiments reproduce figures of.
+
+    Attributes:
+      title: as printed.
+      authors: all of them, separated by commas.
+      venue: where and when it came out; for a preprint the year of its first version.
+      arxiv: its number there, `2002.09018`; empty where it has none.
+    """
+
+    title: str
+    authors: str
+    venue: str
+    arxiv: str = ""
+
+
 class Verdict(NamedTuple):
     """What an experiment says of one claim.
 

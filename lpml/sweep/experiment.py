@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
+from lpml.build import ConfigError
 from lpml.runs import Point, Run, Verdict, read_run, render
 from lpml.sweep.jobs import Engine
 from lpml.sweep.points import run_points
@@ -36,8 +37,13 @@ def run_experiment(
       should_stop: True saves the run under way and raises `Stopped`.
 
     Raises:
+      ConfigError: the folder holds a single run or a sweep.
       RunFailed: runs failed; all are named, and `results.csv` holds those that did not.
     """
+    for mark, what in (("config.json", "a single run"), ("sweep.json", "a sweep")):
+        if os.path.exists(os.path.join(folder, mark)):
+            raise ConfigError(f"{folder} holds {what}; give the experiment another --workdir")
+    os.makedirs(folder, exist_ok=True)
     points = module.runs(size)
     outcomes = run_points(points, folder, engine=engine, should_stop=should_stop)
     failed = [f"{o.name}: {o.failure}" for o in outcomes if o.failure is not None]

@@ -117,6 +117,8 @@ def _open(job, side_by_side, stack):
 
 
 def _fit_side_by_side(group, jobs, recordings, monitor, should_stop):
+    for recording in recordings:
+        recording.stopwatch.restart(sharing=len(recordings))
     programs, schedule = load(jobs)
     many = ManyPrograms(
         programs,

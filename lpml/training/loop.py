@@ -111,6 +111,7 @@ class Outputs:
     Attributes:
       progress: the line that shows how far the run is; None shows nothing.
       on_log: told each line of the log, with its step, once it is written and is finite.
+      on_save: told of each checkpoint, once it is written.
     """
 
     def __init__(self, checkpoints: Checkpoints, log: MetricsLog, events: EventWriter):
@@ -118,6 +119,7 @@ class Outputs:
         self._metric: str | None = None
         self.progress: Progress | None = None
         self.on_log: Callable[[int, Mapping[str, float]], None] | None = None
+        self.on_save: Callable[[], None] | None = None
 
     def check(self, carry: Carry) -> None:
         """Waits for the device; raises RunFailed where a loss was not finite."""
@@ -148,6 +150,8 @@ class Outputs:
         """A checkpoint; `required` ones are those before the end or a stop."""
         del required  # those that are not are cheap enough for one run
         self._checkpoints.save(step, carry)
+        if self.on_save is not None:
+            self.on_save()
 
     def fail(self, name: str, step: int) -> NoReturn:
         """Raises RunFailed: `name` is not finite at `step`."""

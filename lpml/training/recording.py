@@ -12,6 +12,7 @@ from lpml.training.loop import Outputs, RunFailed
 from lpml.training.metrics_log import MetricsLog, read
 from lpml.training.pure import Carry
 from lpml.training.run_folder import FolderConflict, RunFolder, flatten, write_json
+from lpml.training.stopwatch import Stopwatch
 
 LOG = logging.getLogger("lpml")
 
@@ -29,7 +30,8 @@ class Recording:
       like: the carry to restore, as arrays or shapes.
       steps: length of the training.
       hparams: dotted config keys for TensorBoard's HPARAMS table, besides the usual ones.
-      side_by_side: how many runs its program computes at once, for environment.json.
+      side_by_side: how many runs its program computes at once, for environment.json and the
+        time.
 
     Attributes:
       folder: the run's.
@@ -37,6 +39,7 @@ class Recording:
       carry: the restored carry, None for a fresh run.
       checkpoints: those of the run.
       outputs: where the training loop writes.
+      stopwatch: how long the run has computed.
 
     Raises:
       CheckpointMismatch, FolderConflict: the folder does not fit the run.
@@ -74,6 +77,10 @@ class Recording:
         self._events = EventWriter(folder.path)
         self._announce(config, hparams, resumed)
         self.outputs = Outputs(self.checkpoints, self._log, self._events)
+        self.stopwatch = Stopwatch(
+            folder.path, resumed=restored is not None, sharing=side_by_side
+        )
+        self.outputs.on_save = self.stopwatch.write
 
     def _announce(self, config, hparams, resumed):
         if resumed:
@@ -100,6 +107,7 @@ class Recording:
                 f"{self._folder.metrics_file} has lost the line of step {self._steps}; remove "
                 f"{self._folder.checkpoints} to train again"
             )
+        self.stopwatch.write()
         self._folder.finish(rows[-1])
         return rows[-1]
 

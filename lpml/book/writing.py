@@ -1,0 +1,67 @@
+"""Writing the pages and their pictures."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from lpml.book import markdown, webpage
+from lpml.book.contents import collect, picture_name
+from lpml.book.describing import Description
+from lpml.build import ConfigError
+
+
+class Written(NamedTuple):
+    """What the pages hold.
+
+    Attributes:
+      shown: names of the folders shown.
+      missing: names of the experiments without a result at the size asked for.
+      broken: experiments whose folders cannot be read, with the reason.
+    """
+
+    shown: list[str]
+    missing: list[str]
+    broken: dict[str, str]
+
+
+def write(
+    descriptions: Sequence[Description],
+    runs: Path,
+    docs: Path,
+    *,
+    size: str = "default",
+    reasons: Mapping[str, str] | None = None,
+) -> Written:
+    """Writes `REPRODUCTION.md`, `reproduction.html` and the pictures beside them.
+
+    The same results give the same bytes.
+
+    Args:
+      descriptions: all experiments, in the order to show.
+      runs: folder of experiment folders (each with `verdict.json`).
+      docs: folder of the pages; pictures go to `pictures` in it.
+      size: what counts as missing where there is none; tiny results are shown by themselves.
+      reasons: why experiments are missing, by name, where that is known.
+
+    Raises:
+      ConfigError: there is no finished experiment; nothing is written.
+    """
+    book = collect(descriptions, runs, size=size, reasons=reasons or {})
+    results = [result for chapter in book.chapters for result in chapter.results]
+    if not results:
+        broken = "".join(f"; {words}" for words in book.broken.values())
+        raise ConfigError(
+            f"{runs} holds no finished experiment{broken}; run `python launch.py "
+            "--experiment=NAME`, or give --book more --minutes"
+        )
+    pictures = docs / "pictures"
+    pictures.mkdir(parents=True, exist_ok=True)
+    for result in results:
+        for picture in result.pictures:
+            name = picture_name(result, picture.path.stem)
+            shutil.copyfile(picture.path, pictures / name)
+    (docs / "REPRODUCTION.md").write_text(markdown.page(book), encoding="utf-8")
+    (docs / "reproduction.html").write_text(webpage.page(book), encoding="utf-8")
+    missing = [entry.description.name for entry in book.missing]
+    return Written([result.folder.name for result in results], missing, book.broken)
