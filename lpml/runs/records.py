@@ -52,6 +52,16 @@ class Run(NamedTuple):
         steps, values = zip(*rows) if rows else ((), ())
         return np.asarray(steps, float), np.asarray(values, float)
 
+    def environment(self) -> dict[str, Any]:
+        """What the run ran on, and `bytes` of its `parameters` and of its `optimizer`'s state.
+
+        Raises:
+          OSError, ValueError: environment.json is missing or torn.
+        """
+        path = os.path.join(self.path, "environment.json")
+        with open(path, encoding="utf-8") as file:
+            return dict(json.load(file))
+
 
 class Paper(NamedTuple):
     """A paper that experiments reproduce figures of.

@@ -17,6 +17,14 @@ def bytes_of(tree: Any) -> int:
     return sum(_bytes(leaf) for leaf in jax.tree.leaves(tree))
 
 
+def state_bytes(carry: Any) -> dict[str, int]:
+    """Bytes of the parameters, and of the optimizer's state beside them; none of a measurement."""
+    state = getattr(carry, "state", None)
+    if state is None:
+        return {}
+    return {"parameters": bytes_of(state.params), "optimizer": bytes_of(state.opt_state)}
+
+
 def most_bytes(function: Callable[..., Any], *arguments: Any) -> int:
     """An upper bound of what `function` allocates: all its intermediate values, kept at once.
 

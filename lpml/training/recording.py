@@ -9,6 +9,7 @@ from lpml.training.checkpoint import Checkpoints
 from lpml.training.environment import describe
 from lpml.training.events import EventWriter
 from lpml.training.loop import Outputs, RunFailed
+from lpml.training.memory import state_bytes
 from lpml.training.metrics_log import MetricsLog, read
 from lpml.training.pure import Carry
 from lpml.training.run_folder import FolderConflict, RunFolder, flatten, write_json
@@ -63,7 +64,10 @@ class Recording:
         self.carry: Carry | None = restored[1] if restored else None
         resumed = folder.metrics_file.exists()
         self._forget_end()
-        write_json(folder.environment_file, {**describe(), "side_by_side": side_by_side})
+        write_json(
+            folder.environment_file,
+            {**describe(), "side_by_side": side_by_side, "bytes": state_bytes(like)},
+        )
         self._log = MetricsLog(folder.metrics_file)
         try:
             self._log.rewind(self.start if restored else -1)
