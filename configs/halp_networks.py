@@ -13,9 +13,9 @@ few bits: HALP with one spacing per tensor, SVRG, LP-SVRG, LP-SGD and SGD at one
     python launch.py --experiment=halp_networks                     (all of them, the figure)
     python launch.py --experiment=halp_recentering          (mu, and steps between recenterings)
 
-ResNet-20 has group normalisation. Variance reduction needs a full gradient that is the mean of
-the samples' gradients; under batch statistics a sample's gradient depends on its batch, and with
-statistics frozen at the anchor the step is taken on another function than the one that is
+ResNet-20 has group normalisation. Variance reduction needs a full gradient that is the mean
+of the samples' gradients; under batch statistics a sample's gradient depends on its batch, and
+with statistics frozen at the anchor the step is taken on another function than the one that is
 measured. For the same reason there is no augmentation. Weight decay acts on the whole weight.
 
 Variants: a size, a network (lenet5, resnet20, lstm) and a method (halp, svrg, lp_svrg, lp_sgd,

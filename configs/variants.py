@@ -27,9 +27,7 @@ def choices(variant, *kinds):
     known = [word for kind in kinds for word in kind]
     for word in words:
         if word not in known:
-            raise ValueError(
-                f"there is no variant {word!r}; choose from {', '.join(known)}"
-            )
+            raise ValueError(f"there is no variant {word!r}; choose from {', '.join(known)}")
     chosen = [[word for word in words if word in kind] for kind in kinds]
     for kind in chosen:
         if len(kind) > 1 and len(set(kind)) == 1:

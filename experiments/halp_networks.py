@@ -9,10 +9,10 @@ fixed grid (LP-SGD, LP-SVRG) and in full precision.
 
 The paper's own curves were not to be had. The code of its authors ships ResNet-18 on CIFAR-10:
 best validation 92.2 % with 8 bits (91.0 for SVRG), 90.1 with 4 and 49.2 with 2, whose last ten
-epochs average 25 %; its weight decay acts on the offset alone, ours on nothing here.
-ResNet-20 has group normalisation, for the full gradient must be the mean of the samples' gradients
-(see the config). Rates are the same for all methods; HALP's mu and the box of LP-SGD and LP-SVRG
-are the best of a grid by training loss, on seed 1 with 4 and 8 bits.
+epochs average 25 %; its weight decay acts on the offset alone. Here there is none. ResNet-20
+has group normalisation, for the full gradient must be the mean of the samples' gradients (see
+the config). Rates are the same for all methods; HALP's mu and the box of LP-SGD and LP-SVRG are
+the best of a grid by training loss, on seed 1 with 4 and 8 bits.
 """
 
 from typing import NamedTuple
@@ -121,7 +121,7 @@ def draw(trained: Trained) -> dict[str, Figure]:
     handles, labels = rows[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center")
     seeds = len(next(iter(trained.losses.values())))
-    figure.suptitle(f"Weights in few bits (lines: means over {seeds} seeds; bands: their range)")
+    figure.suptitle(f"Weights in few bits (lines: means over {seeds} seeds; bands: range)")
     return {"figure": figure}
 
 

@@ -69,7 +69,7 @@ every_measurement = pytest.mark.parametrize(
 OTHER_OPTIMIZER = re.compile(
     r"shampoo_(characters|images|translation):(?!shampoo|resnet)|lenet:(lp_|svrg)"
     r"|halp_mlp:(lp_|svrg)|ste_networks:.*_(float|continued)|laq_networks:.*_float"
-    r"|shampoo_state:float|ste_networks:vgg11,"
+    r"|shampoo_state:float|ste_networks:vgg11,|halp_networks:(halp|svrg|lp_|sgd)"
 )
 every_training = pytest.mark.parametrize(
     "form",

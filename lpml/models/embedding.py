@@ -72,5 +72,6 @@ def check_pieces(x: jax.Array, shape: str, axes: int) -> None:
     """ValueError unless `x` is an integer array with so many axes; `shape` says of which."""
     if x.ndim != axes or not jnp.issubdtype(x.dtype, jnp.integer):
         raise ValueError(
-            f"a Transformer takes numbers of pieces {shape}, integers, not {x.dtype} {x.shape}"
+            f"a model of texts takes numbers of pieces {shape}, integers, "
+            f"not {x.dtype} {x.shape}"
         )

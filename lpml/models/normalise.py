@@ -15,10 +15,10 @@ def normalised(
     There is no scale and shift: what a staircase of fixed step gets must be nearly N(0, 1),
     and the following layer has weights of its own.
 
-    `"batch"` normalises with the batch's statistics, of which running averages keep nine tenths a
-    step. A sample's gradient then depends on the batch it is in, and the full gradient is not
-    the mean of the batches' gradients. Under `"group"` it is: the statistics are those of one
-    sample, over its pixels and four channels.
+    `"batch"` normalises with the batch's statistics, of which running averages keep nine
+    tenths a step. A sample's gradient then depends on the batch it is in, and the full
+    gradient is not the mean of the batches' gradients. Under `"group"` it is: the statistics
+    are those of one sample, over its pixels and four channels.
 
     Args:
       x: (B, ..., C); C a multiple of 4 under `"group"`.

@@ -86,7 +86,5 @@ def full_gradient(
         loss=loss,
         places=places,
     )
-    gradient = jax.tree.map(
-        lambda a: as_leaf(passed.gradient, len(a)) + problem.l2 * a, anchor
-    )
+    gradient = jax.tree.map(lambda a: as_leaf(passed.gradient, len(a)) + problem.l2 * a, anchor)
     return FullGradient(gradient, None if loss == "squared" else passed.predictions)

@@ -18,7 +18,7 @@ def bytes_of(tree: Any) -> int:
 
 
 def state_bytes(carry: Any) -> dict[str, int]:
-    """Bytes of the parameters, and of the optimizer's state beside them; none of a measurement."""
+    """Bytes of the parameters and of the optimizer's state; of a measurement nothing."""
     state = getattr(carry, "state", None)
     if state is None:
         return {}

@@ -24,13 +24,14 @@ CASES = {
     "resnet50": (dict(classes=3, width=2, blocks=(1,)), (4, 4, 1)),
     "vgg11": (dict(classes=3, width=1), (4, 4, 1)),
     "character_transformer": (dict(classes=4, layers=1, width=8, heads=2, hidden=12), (5,)),
+    "character_lstm": (dict(classes=4, layers=1, width=8), (5,)),
     "translation_transformer": (
         dict(classes=6, layers=1, width=8, heads=2, hidden=12),
         (2, 4),
     ),
 }
 # Those that tell a class at every place, from numbers of pieces
-OF_TEXTS = ("character_transformer", "translation_transformer")
+OF_TEXTS = ("character_lstm", "character_transformer", "translation_transformer")
 SAMPLES = 6
 
 # What takes seconds to compile is held to float64, the stricter, and with -m slow to both.

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from lpml import models
+from lpml.models.normalise import normalised
 from lpml.models.vgg import VGG11
 from lpml.quant import QuantizedReLU, half_gaussian_alpha
 
@@ -27,6 +28,47 @@ def count(tree):
 def randomly(tree, seed=0):
     random = np.random.default_rng(seed)
     return jax.tree.map(lambda leaf: random.uniform(0.5, 1, leaf.shape) - 0.6, tree)
+
+
+def test_groups_of_channels_are_normalised_within_a_sample():
+    x = np.random.default_rng(0).normal(3, 2, (2, 5, 4, 8))
+
+    class Layer(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return normalised(x, dtype="float64", norm="group")
+
+    with jax.enable_x64(True):
+        found = Layer().apply({}, jnp.asarray(x))
+    groups = x.reshape(2, 20, 2, 4)
+    mean, var = groups.mean((1, 3), keepdims=True), groups.var((1, 3), keepdims=True)
+    wanted = ((groups - mean) / np.sqrt(var + 1e-6)).reshape(x.shape)
+    np.testing.assert_allclose(found, wanted, rtol=1e-10, atol=1e-10)
+    with pytest.raises(ValueError, match="multiples of 4 channels, not 6"):
+        Layer().apply({}, jnp.ones((1, 2, 2, 6)))
+
+
+def test_with_group_normalisation_the_full_gradient_is_the_mean_of_the_samples():
+    random = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        model = models.resnet20(classes=3, width=4, depth=8, norm="group", dtype="float64")
+        batch = {"x": jnp.asarray(random.normal(size=(3, 4, 4, 1))), "y": jnp.arange(3)}
+        params, state = jax.jit(model.init)(jax.random.key(0), batch)
+        assert not state
+
+        @jax.jit
+        def gradient(batch):
+            return jax.grad(lambda p: model.objective(p, {}, batch, train=True)[0])(params)
+
+        whole = gradient(batch)
+        parts = [gradient({k: v[i, None] for k, v in batch.items()}) for i in range(3)]
+    for total, *each in zip(*map(jax.tree.leaves, (whole, *parts))):
+        np.testing.assert_allclose(total, sum(each) / 3, atol=1e-13)
+
+
+def test_an_unknown_norm_is_refused():
+    with pytest.raises(ValueError, match="norm 'layer' does not exist; choose from batch, gr"):
+        models.resnet20(classes=3, norm="layer")
 
 
 def test_resnet20_has_its_parameters():

@@ -1,0 +1,151 @@
+"""HALP on LeNet-5: recentring more often trains deeper, and mu has a wide optimum.
+
+De Sa et al., High-accuracy low-precision training, arXiv 1803.03383, on deep networks, by the
+settings that its authors' code was run with: an anchor every half, one and three epochs.
+
+    python launch.py --experiment=halp_recentering
+    python launch.py --experiment=halp_recentering --size=paper   (MNIST and CIFAR-10; a GPU)
+
+That code ships, for ResNet-18 on CIFAR-10 with 8 bits, best validations of 92.2, 91.2 and
+89.8 % and last training losses of 0.0018, 0.0067 and 0.054. On a network mu is no constant of
+the problem: it is swept, at an anchor every epoch.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments import papers
+from experiments.style import log_axes
+from lpml.runs import Point, Run, Verdict, judge, judge_mean
+
+PAPER = papers.HALP
+MINUTES = 15  # of two CPU cores, default size
+
+CONFIG = "configs/halp_networks.py"
+NETWORKS = {"tiny": ("lenet5",), "default": ("lenet5",), "paper": ("lenet5", "resnet20")}
+SEEDS = {"tiny": (1, 2), "default": (1, 2, 3), "paper": (1, 2, 3)}
+EPOCHS = (0.5, 1.0, 3.0)
+BITS = (4, 8)
+MUS = (0.1, 0.3, 1.0, 3.0, 10.0)
+STEPS_OF_EPOCH = {  # of the config
+    ("lenet5", "tiny"): 4,
+    ("lenet5", "default"): 32,
+    ("lenet5", "paper"): 468,
+    ("resnet20", "paper"): 390,
+}
+LAST = 3  # epochs whose mean is the end
+STYLES = {8: dict(color="#D55E00", marker="o"), 4: dict(color="#0072B2", marker="s", ls="--")}
+
+
+class Ends(NamedTuple):
+    """Training losses at the end, by seed."""
+
+    by_epochs: dict[tuple[str, int, float], dict[int, float]]  # network, bits, epochs
+    by_mu: dict[tuple[str, int, float], dict[int, float]]  # network, bits, mu
+
+
+def runs(size: str) -> list[Point]:
+    """Three distances of anchors, and five mu."""
+    return [
+        Point(
+            f"{network}-{bits}bits-{what}{value:g}-seed{seed}",
+            f"{CONFIG}:{network},halp,{size}",
+            {"optim.bits": bits, "seed": seed, **settings},
+        )
+        for network in NETWORKS[size]
+        for what, value, settings in _settings(network, size)
+        for bits in BITS
+        for seed in SEEDS[size]
+    ]
+
+
+def _settings(network, size):
+    steps = STEPS_OF_EPOCH[network, size]
+    for epochs in EPOCHS:
+        yield "epochs", epochs, {"optim.inner_steps": round(epochs * steps)}
+    for mu in MUS:
+        yield "mu", mu, {"optim.mu": mu}
+
+
+def load(finished: dict[str, Run]) -> Ends:
+    """The last epochs of every run."""
+    ends = Ends({}, {})
+    for name, run in finished.items():
+        network, bits, setting, _ = name.split("-")
+        by_mu = setting.startswith("mu")
+        value = float(setting.removeprefix("mu").removeprefix("epochs"))
+        found = ends.by_mu if by_mu else ends.by_epochs
+        key = (network, int(bits.removesuffix("bits")), value)
+        loss = float(np.mean(run.series("loss")[1][-LAST:]))
+        found.setdefault(key, {})[run.config["seed"]] = loss
+    return ends
+
+
+def draw(ends: Ends) -> dict[str, Figure]:
+    """Left: by the epochs between anchors. Right: by mu."""
+    networks = list(dict.fromkeys(key[0] for key in ends.by_mu))
+    figure = Figure(figsize=(9, 4.2 * len(networks)), layout="constrained")
+    rows = figure.subplots(len(networks), 2, squeeze=False)
+    for (left, right), network in zip(rows, networks):
+        for axes, values, ticks in ((left, ends.by_epochs, EPOCHS), (right, ends.by_mu, MUS)):
+            for bits in BITS:
+                seen = [list(values[network, bits, tick].values()) for tick in ticks]
+                means = np.exp([np.mean(np.log(v)) for v in seen])
+                spread = (means - [min(v) for v in seen], [max(v) for v in seen] - means)
+                axes.errorbar(
+                    ticks, means, spread, capsize=3, label=f"{bits} bits", **STYLES[bits]
+                )
+            axes.set(xscale="log", yscale="log")
+            axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+            axes.minorticks_off()
+            log_axes(axes)
+        left.set(xlabel="epochs between two anchors", ylabel="training loss (nats)")
+        right.set(xlabel="mu  (the box reaches gradient norm / mu)")
+        left.set_title(network)
+        left.legend()
+    figure.suptitle("HALP (geometric means over the seeds, and their range)")
+    return {"figure": figure}
+
+
+def check(ends: Ends, size: str) -> list[Verdict]:
+    """The order of the three distances, and how wide the optimum of mu is."""
+    verdicts = []
+    for network in NETWORKS[size]:
+        for bits in BITS:
+            half, one, three = (ends.by_epochs[network, bits, epochs] for epochs in EPOCHS)
+            for often, seldom, words in (
+                (half, one, "half an epoch ends below one epoch"),
+                (one, three, "one epoch ends below three epochs"),
+            ):
+                verdicts.append(
+                    judge_mean(
+                        f"{network}, {bits} bits: an anchor every {words}",
+                        {s: float(np.log10(often[s] / seldom[s])) for s in often},
+                        below=0,
+                        unit=" decades",
+                    )
+                )
+        verdicts.append(_width(ends, network, size))
+    return verdicts
+
+
+def _width(ends, network, size):
+    """Whether the best mu of 8 bits and the next of the grid train alike."""
+    by_mu = {mu: ends.by_mu[network, 8, mu] for mu in MUS}
+    best = {s: min(MUS, key=lambda mu, s=s: by_mu[mu][s]) for s in SEEDS[size]}
+    near = {
+        s: any(
+            by_mu[mu][s] < 1.5 * by_mu[best[s]][s]
+            for mu in MUS
+            if abs(MUS.index(mu) - MUS.index(best[s])) == 1
+        )
+        for s in best
+    }
+    return judge(
+        f"{network}, 8 bits: mu three times off its best costs less than half of the loss more",
+        near,
+        measured="best mu " + ", ".join(f"{best[s]:g}" for s in sorted(best)),
+        expected="a neighbour on the grid within a factor of 1.5",
+    )
