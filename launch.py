@@ -88,7 +88,7 @@ def define_flags(config: ConfigDict | None, argv: list[str]) -> flags.FlagValues
         flags.DEFINE_float(name, None, text, flag_values=settings)
     text = (
         "that --book runs what is missing, the cheapest first; 0 only writes (default 30: two "
-        "CPU cores make more than half of the figures in it, and the same command goes on)"
+        "CPU cores make about half of the figures in it, and the same command goes on)"
     )
     flags.DEFINE_float("minutes", commands.DEFAULT_MINUTES, text, flag_values=settings)
     wait = "seconds to wait for the other processes"

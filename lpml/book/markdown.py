@@ -31,7 +31,7 @@ def page(book: Book) -> str:
 
 def _summary(book: Book) -> list[str]:
     papers = [
-        [chapter.paper.title, *_numbers(chapter.results), str(_missing_of(chapter))]
+        [_link(chapter.paper.title), *_numbers(chapter.results), str(_missing_of(chapter))]
         for chapter in book.chapters
     ]
     whole = [result for chapter in book.chapters for result in chapter.results]
@@ -42,7 +42,7 @@ def _summary(book: Book) -> list[str]:
 
 def _contents(book: Book) -> list[str]:
     rows = [
-        [_link(result), result.size, *_numbers([result]), duration(result.seconds)]
+        [_link(result.folder.name), result.size, *_numbers([result]), duration(result.seconds)]
         for entry in book.entries
         for result in entry.results
     ]
@@ -56,7 +56,7 @@ def _failing(book: Book) -> list[str]:
             f"- {_text(v.claim)} (expected {_text(v.expected)}; measured {_text(v.measured)})"
             for v in verdicts
         ]
-        parts += [f"{_link(result)}:", "\n".join(lines)]
+        parts += [f"{_link(result.folder.name)}:", "\n".join(lines)]
         if entry.description.failing:
             parts.append(_text(entry.description.failing))
     return parts if len(parts) > 1 else [*parts, "None."]
@@ -118,8 +118,10 @@ def _numbers(results: list[Result]) -> list[str]:
     return [str(found[word]) for word in VERDICTS]
 
 
-def _link(result: Result) -> str:
-    return f"[{result.folder.name}](#{result.folder.name})"
+def _link(heading: str) -> str:
+    """A link to a heading, by the name that code hosts make of it."""
+    anchor = re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+    return f"[{heading}](#{anchor})"
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
