@@ -233,7 +233,7 @@ def dispatch(settings: flags.FlagValues, path: str | None) -> int:
     engine = commands.choose_engine(wanted)
     if command == "book":
         return commands.book(
-            settings.workdir or "runs",
+            settings.workdir,
             settings.docs,
             size=settings.size,
             minutes=settings.minutes,

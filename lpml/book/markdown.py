@@ -12,9 +12,9 @@ from lpml.book.contents import (
     Entry,
     duration,
     picture_name,
-    reference,
 )
 from lpml.book.results import VERDICTS, Result, counts
+from lpml.runs import Paper
 
 
 def page(book: Book) -> str:
@@ -22,10 +22,12 @@ def page(book: Book) -> str:
     parts = [f"# {TITLE}", ORIGIN, *_summary(book), *_failing(book), *_contents(book)]
     parts += [*_missing(book), "## How to read it", *HOW_TO_READ]
     for chapter in book.chapters:
-        parts += [f"## {chapter.paper.title}", _reference(chapter)]
+        parts += [f"## {chapter.paper.title}", _reference(chapter.paper)]
         for entry in chapter.entries:
             for result in entry.results:
                 parts += _section(entry, result)
+            if entry.missing is not None:
+                parts.append(f"{entry.description.name} is missing: {_text(entry.missing)}.")
     return "\n\n".join(parts) + "\n"
 
 
@@ -102,11 +104,11 @@ def _section(entry: Entry, result: Result) -> list[str]:
     ]
 
 
-def _reference(chapter: Chapter) -> str:
-    text, number = reference(chapter.paper), chapter.paper.arxiv
-    if not number:
-        return text
-    return text.replace(f"arXiv {number}", f"[arXiv {number}](https://arxiv.org/abs/{number})")
+def _reference(paper: Paper) -> str:
+    arxiv = (
+        f", [arXiv {paper.arxiv}](https://arxiv.org/abs/{paper.arxiv})" if paper.arxiv else ""
+    )
+    return f"{paper.authors}. {paper.venue}{arxiv}."
 
 
 def _missing_of(chapter: Chapter) -> int:
