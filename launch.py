@@ -9,7 +9,7 @@ Run one training from a config file, change any field of it, or reproduce a figu
   python launch.py --config=configs/halp_regression.py --axis=optim.bits=4,8 --axis=seed=0:3
   python launch.py --config=... --tune --trials=30 --axis='optim.learning_rate=log(1e-4,1,9)'
   python launch.py --experiment=halp_regression                   (a paper's figure)
-  python launch.py --book --minutes=30                           (the missing ones, all results)
+  python launch.py --book --minutes=30                            (what is missing, then pages)
   python launch.py --export=net.npz --workdir=runs/b3             (its quantised weights)
   python launch.py --list                                         (what there is)
   tensorboard --logdir runs                                       (compare runs)
@@ -87,8 +87,8 @@ def define_flags(config: ConfigDict | None, argv: list[str]) -> flags.FlagValues
     ):
         flags.DEFINE_float(name, None, text, flag_values=settings)
     text = (
-        "that --book runs what is missing, the cheapest first; 0 only writes (default 30: two "
-        "CPU cores make more than half of the figures in it, and the same command goes on)"
+        "for --book to run what is missing, the cheapest first; 0 only writes (30, because two "
+        "CPU cores make about half of the figures in it, and the same command goes on)"
     )
     flags.DEFINE_float("minutes", commands.DEFAULT_MINUTES, text, flag_values=settings)
     wait = "seconds to wait for the other processes"
@@ -233,7 +233,7 @@ def dispatch(settings: flags.FlagValues, path: str | None) -> int:
     engine = commands.choose_engine(wanted)
     if command == "book":
         return commands.book(
-            settings.workdir or "runs",
+            settings.workdir,
             settings.docs,
             size=settings.size,
             minutes=settings.minutes,

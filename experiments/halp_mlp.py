@@ -30,7 +30,7 @@ from experiments.curves import (
 from lpml.runs import Point, Run, Verdict, judge
 
 PAPER = papers.HALP
-MINUTES = 1  # of two CPU cores, default size
+MINUTES = 1.5  # of two CPU cores, default size
 
 CONFIG = "configs/halp_mlp.py"
 SEEDS = (1, 2, 3)

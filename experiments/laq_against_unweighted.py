@@ -29,7 +29,7 @@ from experiments import papers
 from lpml.runs import Point, Run, Verdict, judge_mean
 
 PAPER = papers.LOSS_AWARE
-MINUTES = 10  # of two CPU cores, default size
+MINUTES = 12  # of two CPU cores, default size
 
 CONFIG = "configs/laq_against_unweighted.py"
 DECADES, POINTS = " decades", " points"

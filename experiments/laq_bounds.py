@@ -24,7 +24,7 @@ from experiments.style import log_axes
 from lpml.runs import Point, Run, Verdict, judge
 
 PAPER = papers.QUANTIZED_MODELS
-MINUTES = 1  # of two CPU cores, default size
+MINUTES = 2  # of two CPU cores, default size
 
 CONFIG = "configs/laq_bounds.py"
 SEEDS = (1, 2, 3)

@@ -141,18 +141,16 @@ def meeting(
     return Meeting(host.strip("[]"), int(port), processes, process, wait_s)
 
 
-def _folder(workdir: str | None, name: str) -> str:
-    """The folder to write in: `workdir`, or that of the name in RUNS."""
+def _folder(workdir: str | None, name: str, *, flag: str = "workdir") -> str:
+    """The folder to write in: `workdir`, which the flag gave, or that of the name in RUNS."""
     if workdir == "":
-        raise ConfigError(
-            "--workdir names no folder; write --workdir=runs/NAME or leave it out"
-        )
+        raise ConfigError(f"--{flag} names no folder; write --{flag}=runs/NAME or leave it out")
     folder = workdir or os.path.join(RUNS, name)
     there = Path(folder).absolute()
     while not there.exists():
         there = there.parent
     if not there.is_dir():
-        raise ConfigError(f"{there} is a file and no folder; give another --workdir")
+        raise ConfigError(f"{there} is a file and no folder; give another --{flag}")
     return folder
 
 
@@ -355,15 +353,19 @@ def _with_function(folder: str, function: str) -> dict[str, str]:
     return found
 
 
-def book(runs: str, docs: str | None, *, size: str, minutes: float, engine: Engine) -> int:
+def book(
+    workdir: str | None, docs: str | None, *, size: str, minutes: float, engine: Engine
+) -> int:
     """Runs the experiments that are missing, and writes the pages; see `lpml.book.make`."""
+    runs = Path(_folder(workdir, ""))
+    pages = None if docs is None else Path(_folder(docs, "", flag="docs"))
     modules = {name: importlib.import_module(f"experiments.{name}") for name in experiments()}
     enable_compile_cache()
     with stop_on_signals() as should_stop:
         return make_book(
             modules,
-            Path(runs),
-            Path(docs) if docs else None,
+            runs,
+            pages,
             size=size,
             minutes=minutes,
             engine=engine,

@@ -97,6 +97,8 @@ def test_bits_out_of_range_of_an_lp_method(bits, refused):
         (("--book", "--minutes=-1"), ("--minutes=-1", "0 or more")),
         (("--book", "--minutes=nan"), ("--minutes=nan", "0 or more")),
         (("--book", "--size=tiny"), ("tiny", "--docs=FOLDER")),
+        (("--book", "--docs="), ("--docs names no folder",)),
+        (("--book", "--docs=launch.py/x"), ("launch.py is a file", "another --docs")),
         (("--experiment=halp_bits", "--minutes=1"), ("--minutes", "--experiment")),
     ],
 )

@@ -90,7 +90,14 @@ def test_a_run_is_a_folder(finished):
     events = {name for name in names if name.startswith("events.out.tfevents.")}
     assert len(events) == 1
     assert names - events == {
-        *("config.json", "metrics.jsonl", "environment.json", "checkpoints", "DONE"),
+        *(
+            "config.json",
+            "metrics.jsonl",
+            "environment.json",
+            "time.json",
+            "checkpoints",
+            "DONE",
+        ),
     }
     config = config_of(folder)
     assert config["optim"]["bits"] == 6

@@ -132,9 +132,3 @@ def duration(seconds: float | None) -> str:
 def picture_name(result: Result, stem: str) -> str:
     """File name of a picture beside the pages."""
     return f"{result.folder.name}{'' if stem == 'figure' else f'-{stem}'}.png"
-
-
-def reference(paper: Paper) -> str:
-    """Authors, where it came out and its number: what stands under a title."""
-    arxiv = f", arXiv {paper.arxiv}" if paper.arxiv else ""
-    return f"{paper.authors}. {paper.venue}{arxiv}."

@@ -12,7 +12,7 @@ from lpml.build import ConfigError
 from lpml.sweep import Engine
 from lpml.training.endings import RunFailed
 
-# In half an hour two CPU cores make more than half of the figures, and nobody who tries the
+# In half an hour two CPU cores make about half of the figures, and nobody who tries the
 # command waits for hours that he did not ask for.
 DEFAULT_MINUTES = 30.0
 DOCS = Path(__file__).parents[2] / "docs"

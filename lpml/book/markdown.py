@@ -12,9 +12,9 @@ from lpml.book.contents import (
     Entry,
     duration,
     picture_name,
-    reference,
 )
 from lpml.book.results import VERDICTS, Result, counts
+from lpml.runs import Paper
 
 
 def page(book: Book) -> str:
@@ -22,16 +22,18 @@ def page(book: Book) -> str:
     parts = [f"# {TITLE}", ORIGIN, *_summary(book), *_failing(book), *_contents(book)]
     parts += [*_missing(book), "## How to read it", *HOW_TO_READ]
     for chapter in book.chapters:
-        parts += [f"## {chapter.paper.title}", _reference(chapter)]
+        parts += [f"## {chapter.paper.title}", _reference(chapter.paper)]
         for entry in chapter.entries:
             for result in entry.results:
                 parts += _section(entry, result)
+            if entry.missing is not None:
+                parts.append(f"{entry.description.name} is missing: {_text(entry.missing)}.")
     return "\n\n".join(parts) + "\n"
 
 
 def _summary(book: Book) -> list[str]:
     papers = [
-        [chapter.paper.title, *_numbers(chapter.results), str(_missing_of(chapter))]
+        [_link(chapter.paper.title), *_numbers(chapter.results), str(_missing_of(chapter))]
         for chapter in book.chapters
     ]
     whole = [result for chapter in book.chapters for result in chapter.results]
@@ -42,7 +44,7 @@ def _summary(book: Book) -> list[str]:
 
 def _contents(book: Book) -> list[str]:
     rows = [
-        [_link(result), result.size, *_numbers([result]), duration(result.seconds)]
+        [_link(result.folder.name), result.size, *_numbers([result]), duration(result.seconds)]
         for entry in book.entries
         for result in entry.results
     ]
@@ -56,7 +58,7 @@ def _failing(book: Book) -> list[str]:
             f"- {_text(v.claim)} (expected {_text(v.expected)}; measured {_text(v.measured)})"
             for v in verdicts
         ]
-        parts += [f"{_link(result)}:", "\n".join(lines)]
+        parts += [f"{_link(result.folder.name)}:", "\n".join(lines)]
         if entry.description.failing:
             parts.append(_text(entry.description.failing))
     return parts if len(parts) > 1 else [*parts, "None."]
@@ -102,11 +104,11 @@ def _section(entry: Entry, result: Result) -> list[str]:
     ]
 
 
-def _reference(chapter: Chapter) -> str:
-    text, number = reference(chapter.paper), chapter.paper.arxiv
-    if not number:
-        return text
-    return text.replace(f"arXiv {number}", f"[arXiv {number}](https://arxiv.org/abs/{number})")
+def _reference(paper: Paper) -> str:
+    arxiv = (
+        f", [arXiv {paper.arxiv}](https://arxiv.org/abs/{paper.arxiv})" if paper.arxiv else ""
+    )
+    return f"{paper.authors}. {paper.venue}{arxiv}."
 
 
 def _missing_of(chapter: Chapter) -> int:
@@ -118,8 +120,10 @@ def _numbers(results: list[Result]) -> list[str]:
     return [str(found[word]) for word in VERDICTS]
 
 
-def _link(result: Result) -> str:
-    return f"[{result.folder.name}](#{result.folder.name})"
+def _link(heading: str) -> str:
+    """A link to a heading, by the name that code hosts make of it."""
+    anchor = re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+    return f"[{heading}](#{anchor})"
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +11,13 @@ from typing import NamedTuple
 import jax
 
 from lpml.book.describing import Description
-from lpml.book.results import folder_name, is_finished, read_result, seconds_so_far
+from lpml.book.results import (
+    VERDICTS,
+    folder_name,
+    is_finished,
+    read_result,
+    seconds_so_far,
+)
 from lpml.data import DataError
 from lpml.sweep import Engine, run_experiment
 from lpml.training.endings import Stopped
@@ -80,10 +87,12 @@ def run_missing(
             continue
         LOG.info("experiment %d/%d: %s", number, len(missing), folder.name)
         try:
-            run_experiment(
+            verdicts = run_experiment(
                 description.module, str(folder), size=size, engine=engine, should_stop=over
             )
             _remember(runs, folder)
+            seen = Counter(verdict.verdict for verdict in verdicts)
+            LOG.info("%s: %s", folder.name, ", ".join(f"{seen[w]} {w}" for w in VERDICTS))
         except Stopped:
             progress.waiting[name] = "begun, to be gone on with"
         except DataError as error:

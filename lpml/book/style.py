@@ -48,6 +48,7 @@ img { max-width: 100%; height: auto; background: #fff; }
   .counts td { display: inline-block; padding-right: .9rem; }
   td[data-label]::before { content: attr(data-label) ": "; color: var(--soft); }
 }
+@page { margin: 1.5cm; }
 @media print {
   :root { --ink: #000; --paper: #fff; --soft: #333; --line: #999; --shade: #fff;
     --link: #000; --holds: #000; --fails: #000; --undecided: #000; }

@@ -98,8 +98,8 @@ def test_what_is_shown_and_what_is_missing(written):
 def test_verdicts_are_counted_by_paper_and_by_figure(written):
     docs, _, _ = written
     assert rows(docs, "Summary") == [
-        ["A Paper", "2", "1", "1", "1"],
-        ["Another Paper", "0", "1", "0", "1"],
+        ["[A Paper](#a-paper)", "2", "1", "1", "1"],
+        ["[Another Paper](#another-paper)", "0", "1", "0", "1"],
         ["all", "2", "2", "1", "2"],
     ]
     assert rows(docs, "Contents") == [

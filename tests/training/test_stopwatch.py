@@ -76,4 +76,4 @@ def test_the_times_of_a_vectorised_sweep_sum_to_what_passed(tmp_path):
     record = json.loads((tmp_path / "seed1" / "environment.json").read_text())
     assert record["side_by_side"] == 3
     assert max(seconds) - min(seconds) < 0.2 * passed  # each a third
-    assert 0.3 * passed < sum(seconds) <= passed
+    assert 0.1 * passed < sum(seconds) <= passed  # and not three times as much
