@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lpml.book.describing import Description
+from lpml.book.keeping import read_kept
 from lpml.book.results import Result, folder_name, read_result
 from lpml.runs import Paper, Verdict
 
@@ -22,7 +23,8 @@ HOW_TO_READ = (
     "the range over the seeds, or the mean with its interval.",
     "Sizes: *default* takes minutes on two CPU cores, *paper* is the paper's own, *tiny* takes "
     "seconds and only shows that things work. The time of an experiment is the sum over its "
-    "runs; runs side by side in one program share theirs.",
+    "runs; runs side by side in one program share theirs. What was last run elsewhere is kept "
+    "in `docs/results`, until the experiment is run here.",
 )
 
 
@@ -91,13 +93,19 @@ def shown_sizes(size: str) -> tuple[str, ...]:
 
 
 def collect(
-    descriptions: Sequence[Description], runs: Path, *, size: str, reasons: Mapping[str, str]
+    descriptions: Sequence[Description],
+    runs: Path,
+    docs: Path,
+    *,
+    size: str,
+    reasons: Mapping[str, str],
 ) -> Book:
-    """The book of what is finished among the runs.
+    """The book of what is finished among the runs, or was when pages were last written.
 
     Args:
       descriptions: all experiments, in the order to show.
       runs: folder of the experiments' folders.
+      docs: folder of the pages, where results are kept.
       size: a result at this one counts as missing where there is none.
       reasons: why experiments are missing, by name, where that is known.
     """
@@ -106,8 +114,9 @@ def collect(
     for description in descriptions:
         results, name = [], description.name
         for each in shown_sizes(size):
+            folder = folder_name(name, each)
             try:
-                result = read_result(runs / folder_name(name, each))
+                result = read_result(runs / folder) or read_kept(folder, docs)
             except (OSError, ValueError) as error:
                 broken[name] = str(error)
             else:
@@ -129,6 +138,6 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def picture_name(result: Result, stem: str) -> str:
+def picture_name(result: Result, name: str) -> str:
     """File name of a picture beside the pages."""
-    return f"{result.folder.name}{'' if stem == 'figure' else f'-{stem}'}.png"
+    return f"{result.folder.name}{'' if name == 'figure' else f'-{name}'}.png"

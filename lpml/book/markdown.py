@@ -85,7 +85,7 @@ def _missing(book: Book) -> list[str]:
 def _section(entry: Entry, result: Result) -> list[str]:
     description, name = entry.description, result.folder.name
     pictures = [
-        f"![{name}: {picture.path.stem}](pictures/{picture_name(result, picture.path.stem)})"
+        f"![{name}: {picture.name}](pictures/{picture_name(result, picture.name)})"
         for picture in result.pictures
     ]
     rows = [

@@ -18,10 +18,12 @@ class Picture(NamedTuple):
     """A picture of an experiment.
 
     Attributes:
+      name: of the experiment's; the first is its `figure`.
       path: the PNG file.
       width, height: in pixels.
     """
 
+    name: str
     path: Path
     width: int
     height: int
@@ -31,7 +33,7 @@ class Result(NamedTuple):
     """A finished experiment.
 
     Attributes:
-      folder: where it is.
+      folder: where it is; of a kept result only its name.
       size: `"tiny"`, `"default"` or `"paper"`.
       verdicts: one per claim.
       pictures: sorted by name.
@@ -72,7 +74,7 @@ def read_result(folder: Path) -> Result | None:
     verdicts = tuple(
         Verdict(*(record[field] for field in Verdict._fields)) for record in records
     )
-    pictures = tuple(_picture(path) for path in sorted(folder.glob("*.png")))
+    pictures = tuple(read_picture(p.stem, p) for p in sorted(folder.glob("*.png")))
     runs = sorted(path.parent for path in folder.glob("*/DONE"))
     return Result(
         folder,
@@ -113,11 +115,12 @@ def _verdicts(folder: Path) -> list[dict[str, Any]]:
     return records
 
 
-def _picture(path: Path) -> Picture:
+def read_picture(name: str, path: Path) -> Picture:
+    """A picture and its size; ValueError where the file is no PNG."""
     head = path.read_bytes()[:24]
     if len(head) < 24 or not head.startswith(_PNG):
         raise ValueError(f"{path} is no PNG picture")
-    return Picture(path, *struct.unpack(">II", head[16:24]))
+    return Picture(name, path, *struct.unpack(">II", head[16:24]))
 
 
 def _total(seconds: list[float | None]) -> float | None:

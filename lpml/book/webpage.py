@@ -122,8 +122,8 @@ def _figure(entry: Entry, result: Result) -> Element:
             "figure",
             tag(
                 "img",
-                src=f"pictures/{picture_name(result, picture.path.stem)}",
-                alt=f"{name}, {picture.path.stem}: {description.claim}",
+                src=f"pictures/{picture_name(result, picture.name)}",
+                alt=f"{name}, {picture.name}: {description.claim}",
                 width=picture.width,
                 height=picture.height,
             ),

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from lpml.book import markdown, webpage
 from lpml.book.contents import collect, picture_name
 from lpml.book.describing import Description
+from lpml.book.keeping import keep
 from lpml.build import ConfigError
 
 
@@ -35,7 +36,8 @@ def write(
 ) -> Written:
     """Writes `REPRODUCTION.md`, `reproduction.html` and the pictures beside them.
 
-    The same results give the same bytes.
+    The same results give the same bytes. Each result is kept beside the pages too, and shown
+    again while the runs have none.
 
     Args:
       descriptions: all experiments, in the order to show.
@@ -47,7 +49,7 @@ def write(
     Raises:
       ConfigError: there is no finished experiment; nothing is written.
     """
-    book = collect(descriptions, runs, size=size, reasons=reasons or {})
+    book = collect(descriptions, runs, docs, size=size, reasons=reasons or {})
     results = [result for chapter in book.chapters for result in chapter.results]
     if not results:
         broken = "".join(f"; {words}" for words in book.broken.values())
@@ -58,9 +60,12 @@ def write(
     pictures = docs / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
     for result in results:
+        files = {each.name: picture_name(result, each.name) for each in result.pictures}
         for picture in result.pictures:
-            name = picture_name(result, picture.path.stem)
-            shutil.copyfile(picture.path, pictures / name)
+            target = pictures / files[picture.name]
+            if picture.path != target:
+                shutil.copyfile(picture.path, target)
+        keep(result, docs, files)
     (docs / "REPRODUCTION.md").write_text(markdown.page(book), encoding="utf-8")
     (docs / "reproduction.html").write_text(webpage.page(book), encoding="utf-8")
     missing = [entry.description.name for entry in book.missing]

@@ -190,7 +190,7 @@ def test_the_same_results_give_the_same_bytes(written):
 
 def test_tiny_results_make_a_book_of_their_own(written):
     docs, _, descriptions = written
-    book = collect(descriptions, docs.parent / "runs", size="tiny", reasons={})
+    book = collect(descriptions, docs.parent / "runs", docs, size="tiny", reasons={})
     shown = [result.folder.name for chapter in book.chapters for result in chapter.results]
     assert shown == ["tiny-tiny"]
 

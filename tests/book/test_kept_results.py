@@ -1,0 +1,63 @@
+"""Results outlive the folders of their runs, until these are there again."""
+
+import json
+import shutil
+
+import pytest
+from toys import finish, toy, verdict
+
+from lpml.book.describing import describe
+from lpml.book.writing import write
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """Pages of one experiment whose runs are gone since."""
+    runs, docs = tmp_path / "runs", tmp_path / "docs"
+    finish(
+        runs / "one", verdict("fails", "a | claim"), pictures=("figure", "more"), seconds=(3, 4)
+    )
+    described = [describe("one", toy("one")), describe("two", toy("two"))]
+    write(described, runs, docs)
+    shutil.rmtree(runs)
+    return runs, docs, described
+
+
+def pages(docs):
+    return [(docs / name).read_bytes() for name in ("REPRODUCTION.md", "reproduction.html")]
+
+
+def test_pages_are_the_same_without_the_runs(kept):
+    runs, docs, described = kept
+    before = pages(docs)
+    written = write(described, runs, docs)
+    assert written.shown == ["one"]
+    assert written.missing == ["two"]
+    assert pages(docs) == before
+    assert b"7 s" in before[0]
+
+
+def test_runs_that_are_there_again_take_their_place(kept):
+    runs, docs, described = kept
+    finish(runs / "one", verdict("holds", "a | claim"))
+    write(described, runs, docs)
+    record = json.loads((docs / "results" / "one.json").read_text())
+    assert [v["verdict"] for v in record["verdicts"]] == ["holds"]
+    assert record["pictures"] == {"figure": "one.png"}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"size": "default", "verdicts": []}'])
+def test_a_damaged_one_is_named_and_costs_only_itself(kept, text):
+    runs, docs, described = kept
+    (docs / "results" / "one.json").write_text(text)
+    finish(runs / "two")
+    written = write(described, runs, docs)
+    assert written.shown == ["two"]
+    assert "one.json cannot be read" in written.broken["one"]
+
+
+def test_a_missing_picture_is_named(kept):
+    runs, docs, described = kept
+    (docs / "pictures" / "one-more.png").unlink()
+    finish(runs / "two")
+    assert "one.json cannot be read" in write(described, runs, docs).broken["one"]
