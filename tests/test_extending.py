@@ -30,7 +30,7 @@ COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
 LATER = [line for line in COMMANDS if "--workdir=runs/lion" in line or "runs/weights" in line]
 # What says most of a contract in the least time; `python -m pytest -m slow` runs all of it.
 FEW = (
-    "arguments or exported or logarithmic or log_weights or optim.lion or short"
+    "arguments or exported or formats.logarithmic or log_weights or optim.lion or short"
     " or (Logarithmic and (idempotent or half_a_step or survives))"
     " or (lion and (quadratic or compiles))"
 )
