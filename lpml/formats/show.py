@@ -14,6 +14,7 @@ import numpy as np
 from lpml.formats.fixed import Fixed
 from lpml.formats.minifloat import Minifloat
 from lpml.formats.posit import Posit
+from lpml.formats.protocol import Elementwise
 from lpml.formats.table import Table
 
 MOST_TABLE_BITS = 8
@@ -32,8 +33,9 @@ def fields(fmt: Any, code: int) -> list[Field]:
     Raises:
       ValueError: a format whose numbers have no code of their own.
     """
-    del code
-    raise ValueError(NO_FORMAT.format(describe(fmt)))
+    if not isinstance(fmt, Elementwise):
+        raise ValueError(NO_FORMAT.format(describe(fmt)))
+    return [("code", _word(fmt, code))]
 
 
 @fields.register
@@ -108,7 +110,7 @@ def show(fmt: Any, text: str) -> Shown:
     Raises:
       ValueError: no number, or a format whose numbers have no code of their own.
     """
-    if not isinstance(fmt, (Minifloat, Posit, Fixed, Table)):
+    if not isinstance(fmt, Elementwise):
         raise ValueError(NO_FORMAT.format(describe(fmt)))
     exact = _number(text)
     with jax.enable_x64(True):
@@ -137,7 +139,7 @@ def table(fmt: Any) -> list[tuple[int, float]]:
     Raises:
       ValueError: more than 8 bits, or a format whose numbers have no code of their own.
     """
-    if not isinstance(fmt, (Minifloat, Posit, Fixed, Table)):
+    if not isinstance(fmt, Elementwise):
         raise ValueError(NO_FORMAT.format(describe(fmt)))
     bits = fmt.static_bits
     if bits is None or bits > MOST_TABLE_BITS:
