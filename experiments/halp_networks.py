@@ -44,6 +44,23 @@ CURVES = (
     Curve("LP-SGD, 2 bits", "lp_sgd", 2),
     Curve("HALP, 2 bits", "halp", 2),
 )
+# Of 0.1, 0.3, 1, 3 and of 0.5, 1, 2: what trained deepest in half of the steps, seed 1.
+MUS = {
+    ("lenet5", 8): 0.3,
+    ("lenet5", 4): 3.0,
+    ("resnet20", 8): 1.0,
+    ("resnet20", 4): 3.0,
+    ("lstm", 8): 0.3,
+    ("lstm", 4): 1.0,
+}
+RADII = {
+    ("lenet5", 8): 2.0,
+    ("lenet5", 4): 0.5,
+    ("resnet20", 8): 1.0,
+    ("resnet20", 4): 1.0,
+    ("lstm", 8): 1.0,
+    ("lstm", 4): 1.0,
+}
 LAST = 3  # epochs whose mean is the end
 DECADES = " decades"
 POINTS = " points"
@@ -77,12 +94,21 @@ def runs(size: str) -> list[Point]:
         Point(
             f"{network}-{curve.method}{curve.bits or ''}-seed{seed}",
             f"{CONFIG}:{network},{curve.method},{size}",
-            {"seed": seed} | ({"optim.bits": curve.bits} if curve.bits else {}),
+            {"seed": seed, **_settings(network, curve)},
         )
         for network in NETWORKS[size]
         for curve in CURVES
         for seed in SEEDS[size]
     ]
+
+
+def _settings(network, curve):
+    """Bits with the box that was found for them; 2 bits have that of 4."""
+    if curve.bits is None:
+        return {}
+    tuned = (network, max(curve.bits, 4))
+    box = {"optim.mu": MUS[tuned]} if curve.method == "halp" else {"optim.radius": RADII[tuned]}
+    return {"optim.bits": curve.bits, **box}
 
 
 def load(finished: dict[str, Run]) -> Trained:
