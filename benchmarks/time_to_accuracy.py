@@ -11,8 +11,8 @@ tables are relative to that at 0; `--csv=FILE` has those to absolute norms as we
 Cells are seconds of the processor, of all threads together, and in brackets by the wall's
 clock, without compilation and without measuring: norms are those that the full gradients of
 the methods give anyway, or are computed when the clocks have stopped. One thread, but for `x2`
-(two) and for the full gradients of SVRG, of 16-bit HALP and of the methods in JAX, which are
-XLA's, in float64, on as many cores as it likes; what they take is in the notes.
+(two) and for the full gradients of the methods in JAX, which are XLA's, in float64, on as many
+cores as it likes; what they take is in the notes.
 
 Rate and epoch length T of SVRG and HALP are the best of a grid on seed 0 with mu = "auto",
 then mu is the best of "auto" and of shares of what "auto" found, by the time to 1e-6. Times are

@@ -21,6 +21,13 @@ def main(arguments: Sequence[str]) -> int:
     except (TypeError, ValueError, OSError) as error:
         print(str(error).splitlines()[0], file=sys.stderr)
         return 2
+    except MemoryError:
+        print(
+            "so many samples and features do not fit in memory; write chunks of your own by "
+            "lpml.data.write_codes",
+            file=sys.stderr,
+        )
+        return 1
     return 0
 
 

@@ -50,6 +50,7 @@ class Supervised:
         of a step see the same draw.
       input_scale: where x are integer codes, the inputs are `input_scale` times these. They
         become floats batch by batch, so a whole set never does.
+      alone: why its trainings cannot be one program under `vmap`, in words; empty: they can.
     """
 
     module: nn.Module
@@ -59,6 +60,7 @@ class Supervised:
     heavy: bool = False
     augment: Augment | None = None
     input_scale: float | None = None
+    alone: str = ""
 
     def __post_init__(self):
         if self.l2 < 0:

@@ -26,6 +26,7 @@ WIDER = {
 }
 PORTABLE = ("plain.cc", "loops.cc", "passes.cc", "ffi.cc")
 COMPILERS = ("c++", "g++", "clang++")
+DIGEST = 32  # bytes of a seal
 
 
 class NoKernels(RuntimeError):
@@ -40,7 +41,10 @@ def compiler() -> list[str]:
     """
     named = os.environ.get("CXX")
     for name in (named,) if named else COMPILERS:
-        words = shlex.split(name)
+        try:
+            words = shlex.split(name)
+        except ValueError as error:
+            raise NoKernels(f"the compiler CXX = {name!r} is no command: {error}") from error
         if words and shutil.which(words[0]):
             return words
     if named:
@@ -60,17 +64,28 @@ def cache_folder() -> Path:
 def library() -> Path:
     """The compiled kernels, from the cache or made now (some ten seconds).
 
+    What was compiled elsewhere for the same sources, header and kind of processor serves where
+    there is no compiler. A file that is not what was compiled is made anew.
+
     Raises:
       NoKernels: there is no compiler, or it fails, or the cache cannot be written.
     """
-    command = compiler()
-    place = cache_folder() / f"native-{_fingerprint(command)}.so"
-    if place.exists():
+    try:
+        command = compiler()
+    except NoKernels:
+        kept = [] if os.environ.get("CXX") else sorted(cache_folder().glob(_name("*")))
+        for place in kept:
+            if is_whole(place):
+                return place
+        raise
+    place = cache_folder() / _name(_digest(repr(command).encode()))
+    if is_whole(place):
         return place
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
             made = compiled(command, Path(scratch))
+            _seal(made)
             os.replace(made, place)  # whole or not at all, whoever else compiles just now
     except OSError as error:
         where = f"{place.parent}: {error.strerror or error}"
@@ -78,6 +93,26 @@ def library() -> Path:
             f"compiled kernels cannot be kept in {where}; set LPML_CACHE"
         ) from error
     return place
+
+
+def is_whole(place: Path) -> bool:
+    """Whether a file ends with the digest of the rest: a torn library would kill its user."""
+    try:
+        content = place.read_bytes()
+    except OSError:
+        return False
+    return len(content) > DIGEST and content[-DIGEST:] == _seal_of(content[:-DIGEST])
+
+
+def _seal(place):
+    """Appends the digest; what is behind a library's last section is nobody's."""
+    content = place.read_bytes()
+    with place.open("ab") as file:
+        file.write(_seal_of(content))
+
+
+def _seal_of(content):
+    return hashlib.sha256(content).digest()
 
 
 def compiled(command: Sequence[str], folder: Path) -> Path:
@@ -112,17 +147,25 @@ def sources() -> list[str]:
     return [*PORTABLE, *wide]
 
 
-def _fingerprint(command: Sequence[str]) -> str:
-    """A name that changes with anything that the compiled kernels depend on."""
-    digest = hashlib.sha256()
-    for path in sorted(SOURCES.iterdir()):
-        digest.update(path.name.encode() + path.read_bytes())
+def _name(compiler):
+    """Of the library that a compiler makes, by its digest; "*": of those that any one makes."""
+    return f"native-{_fingerprint()}-{compiler}.so"
+
+
+def _fingerprint() -> str:
+    """Changes with anything but the compiler that the kernels depend on."""
+    parts = [path.name.encode() + path.read_bytes() for path in sorted(SOURCES.iterdir())]
     # the header fixes the interface to XLA, whatever version it comes with
     header = Path(jax.ffi.include_dir()) / "xla" / "ffi" / "api"
-    for path in sorted(header.glob("*.h")):
-        digest.update(path.read_bytes())
-    digest.update(repr((list(command), FLAGS, WIDER, platform.machine())).encode())
-    return digest.hexdigest()[:20]
+    parts += [path.read_bytes() for path in sorted(header.glob("*.h"))]
+    return _digest(*parts, repr((FLAGS, WIDER, platform.machine())).encode())
+
+
+def _digest(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()[:16]
 
 
 def _first_error(text: str) -> str:

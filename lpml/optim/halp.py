@@ -20,7 +20,7 @@ from lpml.optim.bit_centering import (
     spacing,
 )
 from lpml.optim.dither import leaf_keys
-from lpml.optim.linear_problem import LinearProblem, constants, takes_kernels
+from lpml.optim.linear_problem import LinearProblem, check_threads, constants, takes_kernels
 from lpml.optim.native_halp import native_halp
 from lpml.optim.offset_grid import offset_grid
 from lpml.optim.periodic import (
@@ -102,7 +102,8 @@ def halp(
         safe and slow; larger is finer until codes saturate. `"auto"` starts at 1, halves when
         more than one code in a thousand saturated since the last recentering, and grows by at
         most 2 when range lies idle, hardly a code is clipped, or the gradient grew (not in the
-        paper).
+        paper). With the kernels a given mu is halved, too, while more than one code in a
+        thousand saturates two epochs in a row, and doubles back to what was given.
       scale: `"global"`: one spacing from the norm of the whole gradient (the theorem's);
         `"leaf"`: one per leaf from its own norm (deep networks; the HALP code), never below a
         tenth of the global one. Per leaf, mu should shrink like 1/sqrt(number of leaves).
@@ -137,6 +138,7 @@ def halp(
     check_mu(mu)
     check_mode(rounding)
     check_option(option)
+    check_threads(threads)
     reasons = [
         None if format is None else f"they hold integers, not format {format}",
         None if _is_any(bits, None, 8, 16) else f"they hold 8 or 16 bits, not {bits}",

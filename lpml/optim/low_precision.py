@@ -9,7 +9,7 @@ from lpml.formats import Format, check_mode, child_key
 from lpml.native import Backend
 from lpml.optim.dither import dither
 from lpml.optim.iterate_format import iterate_format
-from lpml.optim.linear_problem import LinearProblem, constants, takes_kernels
+from lpml.optim.linear_problem import LinearProblem, check_threads, constants, takes_kernels
 from lpml.optim.native_svrg import native_sgd
 from lpml.optim.periodic import PeriodicTransformation, check_learning_rate
 from lpml.optim.svrg import svrg
@@ -89,6 +89,7 @@ def sgd(
       problem: as of `svrg`.
     """
     check_learning_rate(learning_rate)
+    check_threads(threads)
     reasons = constants(learning_rate=learning_rate, weight_decay=weight_decay)
     if takes_kernels(backend, problem, reasons):
         assert problem is not None

@@ -1,5 +1,6 @@
 """HALP of linear models whose inner steps a compiled kernel takes, all in integers."""
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -243,19 +244,24 @@ def row_codes(
     """
     rows, dtype = flat(x), np.dtype(np.int8 if bits == 8 else np.int16)
     largest = 2 ** (bits - 1) - 1
+    coded = rows.dtype.kind == "i"
+    given = 1.0 if input_scale is None else input_scale
     if rows.dtype == dtype and input_scale is not None:
         return native.padded(rows), np.asarray(input_scale)
-    if rows.dtype.kind == "i":
-        rows = rows * np.float32(1 if input_scale is None else input_scale)
-    reach = float(np.max(np.abs(rows), initial=0))
+    parts = [slice(first, first + 4096) for first in range(0, len(rows), 4096)]
+    # the least code has no magnitude of its own type
+    reach = max(float(np.max(np.abs(rows[part].astype(float)), initial=0)) for part in parts)
+    reach *= given if coded else 1.0
     scale = reach / largest if reach else 1.0
-    if bits == 8 and input_scale is not None and reach <= (largest + 0.5) * input_scale:
-        scale = input_scale
-    codes = np.empty(rows.shape, dtype)
-    for first in range(0, len(rows), 4096):  # no second array of floats
-        part = slice(first, first + 4096)
-        codes[part] = np.clip(np.rint(rows[part] / scale), -largest, largest)
-    return native.padded(codes), np.asarray(scale)
+    if input_scale is not None and reach <= (largest + 0.5) * input_scale:
+        # the inputs' own grid, by 16 bits divided as finely as they allow
+        fine = 0 if bits == 8 or not reach else math.floor(math.log2(input_scale / scale))
+        scale = input_scale * 2.0 ** -max(fine, 0)
+    codes = np.zeros((len(rows), native.stride_of(rows.shape[1], dtype)), dtype)
+    for part in parts:  # no second array of floats
+        wide = rows[part] * given if coded else rows[part]
+        codes[part, : rows.shape[1]] = np.clip(np.rint(wide / scale), -largest, largest)
+    return codes, np.asarray(scale)
 
 
 def _coded_pass(state, prepared, loss, places):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from lpml.native import Backend
-from lpml.optim.linear_problem import LinearProblem, constants, takes_kernels
+from lpml.optim.linear_problem import LinearProblem, check_threads, constants, takes_kernels
 from lpml.optim.native_svrg import native_svrg
 from lpml.optim.periodic import (
     PeriodicTransformation,
@@ -70,6 +70,7 @@ def svrg(
     """
     check_learning_rate(learning_rate)
     check_option(option)
+    check_threads(threads)
     reasons = [
         None if option == "I" else "they have no option II",
         *constants(learning_rate=learning_rate, weight_decay=weight_decay),

@@ -85,6 +85,8 @@ def group_jobs(jobs: Sequence[Job]) -> list[Group]:
             why_alone[key] = reason
         elif program.model.heavy and jax.default_backend() == "cpu":
             why_alone[key] = "convolutions under vmap are slow on a CPU"
+        elif program.model.alone:
+            why_alone[key] = program.model.alone
         elif program.batches.buckets is not None:
             why_alone[key] = "under vmap all branches for the lengths of batches would run"
         elif len(found[key]) > 1:

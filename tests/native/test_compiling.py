@@ -49,7 +49,8 @@ def test_the_kernels_are_kept_and_used_again():
 
 
 def test_without_a_compiler_one_line_says_so(tmp_path):
-    refused(ask(PATH=str(tmp_path)), "no C++ compiler", "install g++")
+    empty = {"LPML_CACHE": str(tmp_path)}
+    refused(ask(PATH=str(tmp_path), **empty), "no C++ compiler", "install g++")
     refused(ask(CXX="no-such-compiler"), "CXX = 'no-such-compiler'", "not installed")
 
 
@@ -72,18 +73,63 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path):
     refused(ask(LPML_CACHE=str(file)), str(file), "set LPML_CACHE")
 
 
-def test_another_source_compiler_or_header_is_another_library(monkeypatch, tmp_path):
-    before = build._fingerprint(["g++"])
-    assert build._fingerprint(["clang++"]) != before
+def test_another_source_or_compiler_is_another_library(monkeypatch, tmp_path):
+    before = build._fingerprint()
     copies = tmp_path / "src"
     copies.mkdir()
     for path in build.SOURCES.iterdir():
         (copies / path.name).write_bytes(path.read_bytes())
     monkeypatch.setattr(build, "SOURCES", copies)
-    assert build._fingerprint(["g++"]) == before
+    assert build._fingerprint() == before
     with (copies / "plain.cc").open("a") as file:
         file.write("// another\n")
-    assert build._fingerprint(["g++"]) != before
+    assert build._fingerprint() != before
+    made = []
+
+    def compiled(command, folder):
+        made.append(command)
+        (folder / "kernels.so").write_bytes(b"a library")
+        return folder / "kernels.so"
+
+    monkeypatch.setattr(build, "compiled", compiled)
+    monkeypatch.setenv("LPML_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CXX", "true")
+    assert build.library() == build.library()
+    monkeypatch.setenv("CXX", "false")
+    build.library()
+    assert made == [["true"], ["false"]]
+
+
+@pytest.mark.parametrize("left", [0, 100, 3000, 0.5, 0.999])
+def test_a_torn_library_is_made_anew_and_never_loaded(monkeypatch, tmp_path, left):
+    whole = build.library().read_bytes()
+    size = int(left if left > 1 else left * len(whole))
+    monkeypatch.setenv("LPML_CACHE", str(tmp_path))
+    torn = tmp_path / build._name(build._digest(repr(build.compiler()).encode()))
+    torn.write_bytes(whole[:size])
+    assert not build.is_whole(torn)
+
+    def compiled(command, folder):
+        del command
+        (folder / "kernels.so").write_bytes(whole[: -build.DIGEST])
+        return folder / "kernels.so"
+
+    monkeypatch.setattr(build, "compiled", compiled)
+    assert build.library().read_bytes() == whole
+
+
+def test_what_was_compiled_elsewhere_serves_without_a_compiler(tmp_path):
+    kept = build.library()
+    (tmp_path / kept.name).write_bytes(kept.read_bytes())
+    nowhere = str(tmp_path / "nowhere")
+    done = ask(PATH=nowhere, LPML_CACHE=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    (tmp_path / kept.name).write_bytes(kept.read_bytes()[:1000])
+    refused(ask(PATH=nowhere, LPML_CACHE=str(tmp_path)), "no C++ compiler")
+
+
+def test_a_compiler_that_is_no_command_is_named():
+    refused(ask(CXX='g++ "'), "CXX = 'g++ \"'", "no command")
 
 
 @pytest.mark.slow

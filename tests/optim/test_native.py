@@ -261,6 +261,11 @@ def test_row_codes_keep_a_grid_that_fits_and_round_anything_else():
         rows, scale = row_codes(x, bits, None)
         assert np.abs(rows.astype(int)).max() == 2 ** (bits - 1) - 1
         assert np.abs(rows * float(scale) - x).max() <= float(scale) / 2 * (1 + 1e-9)
+    rows, scale = row_codes(codes * 0.25, 16, 0.25)
+    assert float(scale) == 0.25 / 256
+    np.testing.assert_array_equal(rows[:, :70], codes * 256)
+    wide = (codes * 256).astype(np.int16)
+    np.testing.assert_array_equal(row_codes(wide, 8, 0.1)[0][:, :70], codes)
     mapped = np.zeros((4, 128), np.int8)
     assert row_codes(mapped, 8, 0.5)[0] is mapped  # no copy
     assert row_codes(np.zeros((3, 5)), 8, None)[1] == 1
@@ -295,6 +300,13 @@ def test_what_the_kernels_cannot_take_is_refused_and_auto_goes_to_jax(name, chan
     assert message in str(told.value)
     assert optim.inner_loop_of(make(**given, backend="auto")) is None
     assert optim.inner_loop_of(make(**given)) is None
+
+
+@pytest.mark.parametrize("name", ["halp", "svrg", "sgd"])
+def test_threads_are_checked_whoever_takes_the_steps(name):
+    settings = {} if name == "sgd" else {"inner_steps": 10}
+    with pytest.raises(ValueError, match="threads = 0 must be"):
+        getattr(optim, name)(0.1, threads=0, **settings)
 
 
 def test_auto_takes_the_kernels_where_they_can():
