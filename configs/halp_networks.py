@@ -32,9 +32,9 @@ from configs.variants import choices
 NETWORKS = ("lenet5", "resnet20", "lstm")
 METHODS = ("halp", "svrg", "lp_svrg", "lp_sgd", "sgd")
 RATES = {"lenet5": 0.1, "resnet20": 0.1, "lstm": 1.0}
-MU = {"lenet5": 1.0, "resnet20": 1.0, "lstm": 1.0}
-# the half-width of the box of LP-SGD and LP-SVRG: of 0.5, 1 and 2 the one of lowest loss
-RADII = {"lenet5": 1.0, "resnet20": 1.0, "lstm": 1.0}
+# of 8 bits; see experiments/halp_networks.py for how they were found, and for those of 4
+MU = {"lenet5": 0.3, "resnet20": 1.0, "lstm": 0.3}
+RADII = {"lenet5": 2.0, "resnet20": 1.0, "lstm": 1.0}
 
 
 def get_config(variant=""):
@@ -112,7 +112,7 @@ def _epochs(network, size):
         return 4
     if size == "paper":
         return {"lenet5": 30, "resnet20": 150, "lstm": 30}[network]
-    return {"lenet5": 40, "resnet20": 24, "lstm": 40}[network]
+    return {"lenet5": 24, "resnet20": 12, "lstm": 20}[network]
 
 
 def sweep():

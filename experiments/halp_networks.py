@@ -51,15 +51,15 @@ MUS = {
     ("resnet20", 8): 1.0,
     ("resnet20", 4): 3.0,
     ("lstm", 8): 0.3,
-    ("lstm", 4): 1.0,
+    ("lstm", 4): 0.3,
 }
 RADII = {
     ("lenet5", 8): 2.0,
     ("lenet5", 4): 0.5,
     ("resnet20", 8): 1.0,
     ("resnet20", 4): 1.0,
-    ("lstm", 8): 1.0,
-    ("lstm", 4): 1.0,
+    ("lstm", 8): 2.0,
+    ("lstm", 4): 0.5,
 }
 LAST = 3  # epochs whose mean is the end
 DECADES = " decades"
