@@ -58,7 +58,7 @@ RADII = {
     ("lenet5", 4): 0.5,
     ("resnet20", 8): 1.0,
     ("resnet20", 4): 1.0,
-    ("lstm", 8): 2.0,
+    ("lstm", 8): 1.0,
     ("lstm", 4): 0.5,
 }
 LAST = 3  # epochs whose mean is the end

@@ -19,7 +19,14 @@ from lpml.runs import Paper
 
 def page(book: Book) -> str:
     """The whole page; pictures are expected in `pictures/`."""
-    parts = [f"# {TITLE}", ORIGIN, *_summary(book), *_failing(book), *_contents(book)]
+    parts = [
+        f"# {TITLE}",
+        ORIGIN,
+        "## Summary",
+        summary(book),
+        *_failing(book),
+        *_contents(book),
+    ]
     parts += [*_missing(book), "## How to read it", *HOW_TO_READ]
     for chapter in book.chapters:
         parts += [f"## {chapter.paper.title}", _reference(chapter.paper)]
@@ -31,15 +38,19 @@ def page(book: Book) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _summary(book: Book) -> list[str]:
+def summary(book: Book, *, page: str = "") -> str:
+    """The table of papers and verdicts; links lead into `page`, by default this one."""
     papers = [
-        [_link(chapter.paper.title), *_numbers(chapter.results), str(_missing_of(chapter))]
+        [
+            _link(chapter.paper.title, page),
+            *_numbers(chapter.results),
+            str(_missing_of(chapter)),
+        ]
         for chapter in book.chapters
     ]
     whole = [result for chapter in book.chapters for result in chapter.results]
     papers.append(["all", *_numbers(whole), str(len(book.missing))])
-    head = ["paper", *VERDICTS, "figures missing"]
-    return ["## Summary", _table(head, papers)]
+    return _table(["paper", *VERDICTS, "figures missing"], papers)
 
 
 def _contents(book: Book) -> list[str]:
@@ -120,10 +131,10 @@ def _numbers(results: list[Result]) -> list[str]:
     return [str(found[word]) for word in VERDICTS]
 
 
-def _link(heading: str) -> str:
-    """A link to a heading, by the name that code hosts make of it."""
+def _link(heading: str, page: str = "") -> str:
+    """A link to a heading of a page, by the name that code hosts make of it."""
     anchor = re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
-    return f"[{heading}](#{anchor})"
+    return f"[{heading}]({page}#{anchor})"
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -11,6 +11,9 @@ from lpml.book.describing import Description
 from lpml.book.keeping import keep
 from lpml.build import ConfigError
 
+# Between these marks of the README is the table of verdicts.
+BEGIN, END = "<!-- results -->", "<!-- end of results -->"
+
 
 class Written(NamedTuple):
     """What the pages hold.
@@ -36,7 +39,7 @@ def write(
 ) -> Written:
     """Writes `REPRODUCTION.md`, `reproduction.html` and the pictures beside them.
 
-    The same results give the same bytes. Each result is kept beside the pages too, and shown
+    The README beside the pages gets the table of verdicts. The same results give the same bytes. Each result is kept beside the pages too, and shown
     again while the runs have none.
 
     Args:
@@ -67,6 +70,18 @@ def write(
                 shutil.copyfile(picture.path, target)
         keep(result, docs, files)
     (docs / "REPRODUCTION.md").write_text(markdown.page(book), encoding="utf-8")
+    _put_into(docs.parent / "README.md", markdown.summary(book, page="docs/REPRODUCTION.md"))
     (docs / "reproduction.html").write_text(webpage.page(book), encoding="utf-8")
     missing = [entry.description.name for entry in book.missing]
     return Written([result.folder.name for result in results], missing, book.broken)
+
+
+def _put_into(readme: Path, table: str) -> None:
+    """Renews the table between the two marks of a README, where there is one with marks."""
+    if not readme.exists():
+        return
+    before, mark, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if mark and end:
+        text = f"{before}{mark}\n\n{table}\n\n{end}{after}"
+        readme.write_text(text, encoding="utf-8")

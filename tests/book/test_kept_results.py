@@ -1,13 +1,18 @@
 """Results outlive the folders of their runs, until these are there again."""
 
+import importlib
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from toys import finish, toy, verdict
 
+from lpml import commands
 from lpml.book.describing import describe
-from lpml.book.writing import write
+from lpml.book.writing import BEGIN, END, write
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -61,3 +66,33 @@ def test_a_missing_picture_is_named(kept):
     (docs / "pictures" / "one-more.png").unlink()
     finish(runs / "two")
     assert "one.json cannot be read" in write(described, runs, docs).broken["one"]
+
+
+def test_the_readme_beside_the_pages_gets_the_table(kept):
+    runs, docs, described = kept
+    readme = docs.parent / "README.md"
+    readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    write(described, runs, docs)
+    text = readme.read_text()
+    assert text.startswith(f"before\n{BEGIN}\n\n| paper | holds")
+    assert "[A Paper](docs/REPRODUCTION.md#a-paper) | 0 | 1 | 0 | 1 |" in text
+    assert text.endswith(f"{END}\nafter\n")
+    write(described, runs, docs)
+    assert readme.read_text() == text
+    readme.write_text("no marks")
+    write(described, runs, docs)
+    assert readme.read_text() == "no marks"
+
+
+def test_the_project_s_pages_are_those_of_its_results(tmp_path):
+    docs = ROOT / "docs"
+    shutil.copytree(docs, tmp_path / "docs")
+    shutil.copyfile(ROOT / "README.md", tmp_path / "README.md")
+    described = [
+        describe(name, importlib.import_module(f"experiments.{name}"))
+        for name in sorted(commands.experiments())
+    ]
+    write(described, tmp_path / "runs", tmp_path / "docs")
+    for name in ("README.md", "docs/REPRODUCTION.md", "docs/reproduction.html"):
+        made = (tmp_path / name).read_text(encoding="utf-8")
+        assert made == (ROOT / name).read_text(encoding="utf-8"), f"{name}: run --book"
