@@ -39,8 +39,8 @@ def write(
 ) -> Written:
     """Writes `REPRODUCTION.md`, `reproduction.html` and the pictures beside them.
 
-    The README beside the pages gets the table of verdicts. The same results give the same bytes. Each result is kept beside the pages too, and shown
-    again while the runs have none.
+    The README beside the pages gets the table of verdicts. The same results give the same
+    bytes. Each result is kept beside the pages too, and shown again while the runs have none.
 
     Args:
       descriptions: all experiments, in the order to show.
