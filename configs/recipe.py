@@ -3,9 +3,9 @@
 Paper: Micikevicius et al., FP8 formats for deep learning, arXiv 2209.05433; Rouhani et al.,
 Microscaling data formats for deep learning, arXiv 2310.10537; Dettmers et al., 8-bit optimizers
 via block-wise quantization, ICLR 2022, arXiv 2110.02861 (the state).
-Shows: a network whose weights (W), activations (A) and gradients (G) are rounded in all products,
-and whose optimizer's state (S) and master weights (M) are stored as codes, updated by stochastic
-rounding; with the bytes per weight that state and masters take.
+Shows: a network whose weights (W), activations (A) and gradients (G) are rounded in all
+products, and whose optimizer's state (S) and master weights (M) are stored as codes, rounded
+stochastically; `state_bytes` and `master_bytes` are what these take per weight.
 
     python launch.py --config=configs/recipe.py
     python launch.py --config=configs/recipe.py:resnet20
@@ -17,9 +17,9 @@ rounding; with the bytes per weight that state and masters take.
 As it stands the recipe is FP8 with bfloat16 beside it: W and A in E4M3, G in E5M2, S and M in
 bfloat16. The five fields of FORMATS are the recipe; "float32" as S or M keeps floats, as codes.
 Expected: as float32 does to a point of accuracy; see experiments/recipe_table.py.
-Takes 20 s on two idle CPU cores. Variants: a size (tiny, default; paper is Tiny Shakespeare from
---config.data.dir=DATA with DATA/tinyshakespeare, CIFAR-10 for resnet20) and a network:
-transformer (of characters, Adam) or resnet20 (thin, on digits; momentum).
+Variants: a size (tiny, default; paper is Tiny Shakespeare from --config.data.dir=DATA with
+DATA/tinyshakespeare, CIFAR-10 for resnet20) and a network: transformer (of characters, Adam) or
+resnet20 (thin, on digits; momentum).
 """
 
 from ml_collections import ConfigDict
@@ -127,7 +127,7 @@ def _resnet20(size):
 
 
 def sweep():
-    """Float32 throughout, FP8 with bfloat16, MXFP8, and 4 bits with 8-bit state; three seeds."""
+    """Float32 throughout, FP8 with bfloat16, MXFP8, 4 bits with 8-bit state; three seeds."""
     recipes = (
         ("none", "none", "none", "float32", "float32"),
         ("e4m3fn", "e4m3fn", "e5m2", "bfloat16", "bfloat16"),
