@@ -1,14 +1,14 @@
 """Whole recipes of few-bit training: what each role's format costs in accuracy, saves in bytes.
 
-Weights (W), activations (A), gradients (G), optimizer state (S) and master weights (M) each have
-a format. The recipes are those that accelerators train with (FP8, MXFP8, MXFP6, NVFP4, int8),
-and, with all else in float32, each role alone in NVFP4: which role bears 4 bits worst?
+Weights (W), activations (A), gradients (G), optimizer state (S) and master weights (M) each
+have a format. The recipes are those that accelerators train with (FP8, MXFP8, MXFP6, NVFP4,
+int8), and, with all else in float32, each role alone in NVFP4: which bears 4 bits worst?
 
     python launch.py --experiment=recipe_table
 
-Rounding of S, M and of 4-bit or int8 gradients is stochastic. Networks: a character Transformer
-(Adam: two tensors of state) and a thin ResNet-20 on digits (momentum: one). What is claimed is a
-loss on held-out data against float32's, seed by seed: in nats a character, or points.
+Rounding of S, M and of 4-bit or int8 gradients is stochastic. Networks: a character
+Transformer (Adam: two tensors of state) and a thin ResNet-20 on digits (momentum: one). Claims
+are of held-out data against float32, seed by seed: in nats a character, or points of accuracy.
 """
 
 from typing import NamedTuple
