@@ -38,7 +38,7 @@ class Stored:
     """A tensor as codes: flat, so that all blocks of scaled formats but the last are full."""
 
     codes: jax.Array  # uint8 up to 8 bits, packed; else of the format's code_dtype
-    scales: jax.Array | None  # of scaled formats: a code or a float per block
+    scales: Any  # of scaled formats: a code or a float per block; else None
     outer: jax.Array | None  # of scaled formats: the float above them
     format: Any = dataclasses.field(metadata={"static": True})
     shape: tuple[int, ...] = dataclasses.field(metadata={"static": True})

@@ -135,6 +135,24 @@ def test_same_key_same_codes_and_another_key_others():
     assert not np.array_equal(one["w"], other["w"])
 
 
+@pytest.mark.parametrize("name", ["posit16", "nvfp4", "vsq8v64m8t"])
+def test_compiles_once_and_keeps_every_shape_and_dtype(name):
+    traces = []
+    tx = adam(1e-3, state_format=name, master_format=name)
+    params = {"w": numbers((5, 33)), "b": jnp.zeros(())}
+
+    @jax.jit
+    def step(params, state, key):
+        traces.append(None)
+        updates, state = tx.update(params, state, params, key=key)
+        return tx.visible(state, optax.apply_updates(params, updates)), state
+
+    state = jax.jit(tx.init)(params)
+    for number in range(4):
+        params, state = step(params, state, jax.random.key(number))
+    assert len(traces) == 1
+
+
 def test_nan_is_shown_where_the_format_has_no_code_for_it():
     params = {"w": jnp.ones((3,))}
     gradients = [{"w": jnp.asarray([1.0, jnp.nan, 1.0])}, {"w": jnp.ones((3,))}]
