@@ -52,6 +52,13 @@ class Recipe(NamedTuple):
             "optim.master_format": self.master or FLOAT,
         }
 
+    def words(self) -> str:
+        """The formats, roles of one format together: `W A e4m3fn, G e5m2, S M float32`."""
+        roles: dict[str, list[str]] = {}
+        for role, name in zip("WAGSM", self[1:6]):
+            roles.setdefault(name or FLOAT, []).append(role)
+        return ", ".join(f"{' '.join(of)} {name}" for name, of in roles.items())
+
 
 BLOCKS = "vsq8v64m8t"  # int8 in blocks of 64, as 8-bit optimizers have it
 _E4, _E5, _BF, _MX8, _MX6 = "e4m3fn", "e5m2", "bfloat16", "mxfp8e4m3", "mxfp6e2m3"
@@ -74,6 +81,12 @@ ALONE = (
     Recipe("only M in 4 bits", master=_FOUR),
 )
 RECIPES = WHOLE + ALONE
+# Each recipe is a program to compile: the tiny size has few.
+CHOSEN = {
+    "tiny": (0, 3, 7, 11, 12),
+    "default": tuple(range(len(RECIPES))),
+    "paper": tuple(range(len(RECIPES))),
+}
 FULL, ALL_INT8, MASTER = WHOLE[0].label, WHOLE[-1].label, ALONE[-1].label
 # Most that a recipe may lose on held-out data: nats of the Transformer, points of ResNet-20.
 MOST = {
@@ -108,15 +121,15 @@ def lost(ends: Ends, network: str, label: str) -> dict[int, float]:
 
 
 def runs(size: str) -> list[Point]:
-    """Every recipe with every network; some seeds."""
+    """Every recipe, or few at the tiny size, with every network; some seeds."""
     return [
         Point(
             f"{network}-recipe{r}-seed{seed}",
             f"{CONFIG}:{network},{size}",
-            {**recipe.settings(), "seed": seed},
+            {**RECIPES[r].settings(), "seed": seed},
         )
         for network in NETWORKS[size]
-        for r, recipe in enumerate(RECIPES)
+        for r in CHOSEN[size]
         for seed in SEEDS[size]
     ]
 
@@ -155,19 +168,21 @@ def draw(ends: Ends) -> dict[str, Figure]:
 
 
 def _table(ends, network):
-    figure = Figure(figsize=(14, 7.5), layout="constrained")
-    rows = np.arange(len(RECIPES))
+    recipes = [recipe for recipe in RECIPES if (network, recipe.label) in ends]
+    whole = sum(recipe in WHOLE for recipe in recipes)
+    figure = Figure(figsize=(14, 2 + 0.55 * len(recipes)), layout="constrained")
+    rows = np.arange(len(recipes))
     panels = figure.subplots(1, len(COLUMNS), sharey=True)
     for axes, (field, words, form) in zip(panels, COLUMNS):
         seen = [
             [getattr(row, field) for row in ends[network, recipe.label].values()]
-            for recipe in RECIPES
+            for recipe in recipes
         ]
         means = np.array([np.mean(values) for values in seen])
         reach = np.array(
             [[max(m - min(v), 0), max(max(v) - m, 0)] for m, v in zip(means, seen)]
         ).T
-        for chosen, mark in ((rows < len(WHOLE), "o"), (rows >= len(WHOLE), "D")):
+        for chosen, mark in ((rows < whole, "o"), (rows >= whole, "D")):
             axes.errorbar(
                 means[chosen], rows[chosen], xerr=reach[:, chosen], color="black", marker=mark,
                 markersize=8, linestyle="none", capsize=4,
@@ -180,14 +195,15 @@ def _table(ends, network):
                 va="center",
             )  # fmt: skip
         axes.set_title(words, fontsize=14)
-        axes.axhline(len(WHOLE) - 0.5, color="black", linewidth=1)
+        axes.axhline(whole - 0.5, color="black", linewidth=1)
         axes.grid(True, axis="x", color="0.88")
         axes.set_axisbelow(True)
         axes.tick_params(labelsize=12)
         axes.locator_params(axis="x", nbins=4)
     panels[-1].set_xlim(left=0)
-    panels[0].set_yticks(rows, [recipe.label for recipe in RECIPES], fontsize=13)
-    panels[0].set_ylim(len(RECIPES) - 0.5, -0.5)
+    names = [f"{recipe.label}\n{recipe.words()}" for recipe in recipes]
+    panels[0].set_yticks(rows, names, fontsize=11)
+    panels[0].set_ylim(len(recipes) - 0.5, -0.5)
     seeds = len(ends[network, FULL])
     figure.suptitle(
         f"{TITLES[network]}: recipes of few-bit training, mean and range over {seeds} seeds "
@@ -203,6 +219,8 @@ def check(ends: Ends, size: str) -> list[Verdict]:
     for network in NETWORKS[size]:
         unit = UNITS[network]
         for label, bounds in MOST.items():
+            if (network, label) not in ends:
+                continue
             most = bounds[network != "transformer"]
             verdicts.append(
                 judge_mean(
@@ -215,7 +233,8 @@ def check(ends: Ends, size: str) -> list[Verdict]:
 
 
 def _worst_role(ends, network):
-    losses = {recipe.label: lost(ends, network, recipe.label) for recipe in ALONE}
+    present = [recipe.label for recipe in ALONE if (network, recipe.label) in ends]
+    losses = {label: lost(ends, network, label) for label in present}
     worst = {
         seed: max(losses, key=lambda label: losses[label][seed]) for seed in losses[MASTER]
     }

@@ -68,4 +68,16 @@ def test_the_table_names_every_recipe_and_shows_both_networks():
     assert set(figures) == {"figure", "resnet20"}
     for figure in figures.values():
         labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-        assert labels == [recipe.label for recipe in RECIPES]
+        assert labels == [f"{recipe.label}\n{recipe.words()}" for recipe in RECIPES]
+
+
+def test_formats_in_words():
+    assert RECIPES[2].words() == "W A e4m3fn, G e5m2, S M float32"
+
+
+def test_the_few_recipes_of_the_tiny_size_are_judged_and_drawn():
+    labels = {RECIPES[r].label for r in experiment.CHOSEN["tiny"]}
+    assert {FULL, ALL_INT8, MASTER} <= labels
+    ends = {key: rows for key, rows in as_expected().items() if key[1] in labels}
+    assert {v.verdict for v in experiment.check(ends, "tiny")} == {"holds"}
+    assert len(experiment.draw(ends)["figure"].axes[0].get_yticks()) == len(labels)
