@@ -2,6 +2,7 @@
 
 from lpml.optim.adagrad import adagrad
 from lpml.optim.adam import adam
+from lpml.optim.few_bits import FewBitsState, in_few_bits
 from lpml.optim.full_gradient import mean_over_data, rows_over_data
 from lpml.optim.halp import HALPState, halp
 from lpml.optim.linear_problem import LinearProblem
@@ -30,6 +31,7 @@ from lpml.optim.svrg import SVRGState, svrg
 
 __all__ = [
     "BitsReport",
+    "FewBitsState",
     "HALPState",
     "HostRefreshedTransformation",
     "LMHALPState",
@@ -49,6 +51,7 @@ __all__ = [
     "all_but",
     "bits_report",
     "halp",
+    "in_few_bits",
     "inner_loop_of",
     "lm_halp",
     "loss_aware",

@@ -3,6 +3,7 @@
 import jax
 import optax
 
+from lpml.optim.few_bits import in_few_bits
 from lpml.optim.schedules import Decay, scheduled
 
 
@@ -16,6 +17,9 @@ def adam(
     warmup_steps: int = 0,
     decay: Decay = "none",
     decay_steps: int | None = None,
+    state_format: str | None = None,
+    master_format: str | None = None,
+    state_rounding: str = "stochastic",
 ) -> optax.GradientTransformationExtraArgs:
     """Adam with decoupled weight decay (AdamW where `weight_decay` is not 0).
 
@@ -26,6 +30,9 @@ def adam(
       eps: added to the root of the latter, > 0.
       weight_decay: the weights shrink by learning_rate * weight_decay a step, >= 0.
       warmup_steps, decay, decay_steps: of the rate, see `scheduled`.
+      state_format, master_format: what both means and the weights are stored in, by name; None:
+        floats. See `in_few_bits`, also for what keeps the mean of squares from becoming 0.
+      state_rounding: of both.
 
     References:
       Kingma and Ba, Adam, ICLR 2015; Loshchilov and Hutter, ICLR 2019.
@@ -37,4 +44,4 @@ def adam(
         if isinstance(value, (int, float)) and not 0 <= value < 1:
             raise ValueError(f"{name} = {value} must be in [0, 1)")
     chain = optax.adamw(rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay)
-    return optax.with_extra_args_support(chain)
+    return in_few_bits(chain, state=state_format, master=master_format, rounding=state_rounding)

@@ -6,6 +6,7 @@ from typing import Literal
 import jax
 import optax
 
+from lpml.optim.few_bits import in_few_bits
 from lpml.optim.periodic import check_learning_rate
 from lpml.optim.schedules import Decay, decayed, held_back, stepped
 
@@ -23,6 +24,9 @@ def momentum(
     warmup: Literal["constant", "linear"] = "constant",
     decay: Decay = "none",
     decay_steps: int | None = None,
+    state_format: str | None = None,
+    master_format: str | None = None,
+    state_rounding: str = "stochastic",
 ) -> optax.GradientTransformationExtraArgs:
     r"""Stochastic gradient descent with (heavy-ball or Nesterov) momentum.
 
@@ -45,6 +49,9 @@ def momentum(
       warmup_rate: >= 0; 0 leaves the weights where they are while the momentum builds up.
       warmup: "linear" makes the rate grow in these steps, from `warmup_rate` to alpha_t.
       decay, decay_steps: of the rate after the warm-up, besides milestones; see `scheduled`.
+      state_format, master_format: what the momentum and the weights are stored in, by name;
+        None: floats. See `in_few_bits`.
+      state_rounding: of both.
 
     Raises:
       ValueError: a number out of its range.
@@ -63,9 +70,8 @@ def momentum(
     rate = stepped(learning_rate, milestones, factor)
     rate = decayed(rate, decay, decay_steps, after=warmup_steps)
     rate = held_back(rate, warmup_steps, warmup_rate, linear=warmup == "linear")
-    return optax.with_extra_args_support(
-        optax.chain(
-            optax.add_decayed_weights(weight_decay),
-            optax.sgd(rate, momentum=momentum, nesterov=nesterov),
-        )
+    chain = optax.chain(
+        optax.add_decayed_weights(weight_decay),
+        optax.sgd(rate, momentum=momentum, nesterov=nesterov),
     )
+    return in_few_bits(chain, state=state_format, master=master_format, rounding=state_rounding)

@@ -55,6 +55,13 @@ FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     "lp_svrg in nvfp4": ("lp_svrg", dict(bits=None, radius=None, format="nvfp4")),
     "halp in posit8": ("halp", dict(format="posit8")),
     "halp in e4m3fn": ("halp", dict(format="e4m3fn")),
+    "adam in posit16": ("adam", dict(state_format="bfloat16", master_format="posit16")),
+    "adam in nvfp4": ("adam", dict(state_format="vsq8", master_format="nvfp4")),
+    # with momentum, masters of 8 bits go on moving about the optimum by a spacing
+    "momentum in float16": (
+        "momentum",
+        dict(state_format="mxfp8e4m3", master_format="float16"),
+    ),
     "shampoo in int8": ("shampoo", dict(statistics_format="int8", roots_format="int8")),
 }
 # Changes of those for Rosenbrock's valley, whose curvature goes to 1000.
