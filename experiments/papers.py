@@ -66,3 +66,11 @@ SHAMPOO_4BIT = Paper(
     venue="NeurIPS 2024",
     arxiv="2405.18144",
 )
+FP8 = Paper(
+    title="FP8 Formats for Deep Learning",
+    authors="Paulius Micikevicius, Dusan Stosic, Neil Burgess, Marius Cornea, Pradeep Dubey, "
+    "Richard Grisenthwaite, Sangwon Ha, Alexander Heinecke, Patrick Judd, John Kamalu, "
+    "Naveen Mellempudi, Stuart Oberman, Mohammad Shoeybi, Michael Siu, Hao Wu",
+    venue="2022",
+    arxiv="2209.05433",
+)
