@@ -127,8 +127,9 @@ def _draw_ends(axes, widths):
             bits[mask], mid[mask], ((mid - low)[mask], (high - mid)[mask]), color=ORANGE,
             marker="o", mfc=face, linestyle="none", capsize=3, label=label,
         )  # fmt: skip
-    axes.axhline(np.mean([v[0] for by_seed in norms for v in by_seed]), color="0.4", ls=":")
-    axes.annotate("start", (2, 400), color="0.4")
+    start = float(np.mean([v[0] for by_seed in norms for v in by_seed]))
+    axes.axhline(start, color="0.4", ls=":")
+    axes.annotate("start", (2, start), xytext=(0, 4), textcoords="offset points", color="0.4")
     axes.set_yscale("log")
     axes.set_ylabel("gradient norm reached")
     log_axes(axes)

@@ -119,7 +119,7 @@ def draw(ends: Ends) -> dict[str, Figure]:
     for axes, values, words in zip(
         figure.subplots(1, 2),
         (ends.losses, ends.accuracies),
-        ("loss over the training set", "test accuracy, %"),
+        ("loss over the training set (nats)", "test accuracy, %"),
     ):
         for r, recipe in enumerate(RECIPES):
             groups = [list(values[method, recipe.label].values()) for method in METHODS]
@@ -134,7 +134,10 @@ def draw(ends: Ends) -> dict[str, Figure]:
             )  # fmt: skip
         full = float(np.mean(list(values[FULL].values())))
         axes.axhline(full, color="black", linewidth=1)
-        axes.annotate("float32", (-0.48, full), va="top", xytext=(0, -3), textcoords=OFFSET)
+        axes.annotate(
+            "float32", (1, full), xycoords=("axes fraction", "data"), ha="right", va="bottom",
+            xytext=(-3, 2), textcoords=OFFSET,
+        )  # fmt: skip
         axes.set_xticks(range(len(METHODS)), [name.replace(", ", ",\n") for name in METHODS])
         axes.set_xlim(-0.5, len(METHODS) - 0.5)
         axes.set(xlabel="what is rounded", ylabel=words)

@@ -163,9 +163,14 @@ def draw(found: Found) -> dict[str, Figure]:
     low, high = ends.get_ylim()
     ends.set_ylim(low, high + 0.3 * (high - low))  # room for the legend
     shown = [*references(steps), *(case for case in own if case.delay == case.every)]
-    shades = iter(("#E69F00", "#009E73", "#0072B2", "#D55E00", "#CC79A7"))
+    looks = (
+        dict(color=color, marker=marker, markevery=(place, 5), markersize=4)
+        for place, (color, marker) in enumerate(
+            zip(("#E69F00", "#009E73", "#0072B2", "#D55E00", "#CC79A7"), "osD^v")
+        )
+    )
     for case in shown:
-        own_style = dict(label=case.label, color=next(shades)) if case.every else None
+        own_style = dict(label=case.label, **next(looks)) if case.every else None
         by_seed = list(found[case].values())
         mean = np.mean([c.loss for c in by_seed], 0)
         curves.plot(by_seed[0].step, mean, **(own_style or REFERENCES[case.method]))

@@ -177,7 +177,7 @@ def draw(found: Found) -> dict[str, Figure]:
     for recipe, words in RECIPES.items():
         curves = np.stack(list(found.losses[recipe].values()))
         style = {"color": "black"} if recipe == FULL else dict(STYLES[recipe.format or ""])
-        style.pop("marker", None)
+        style["markevery"] = 2
         line = "--" if recipe.form == ENTRIES else "-"
         mean = np.exp(np.log(curves).mean(0))
         training.plot(np.arange(len(mean)), mean, linestyle=line, label=words, **style)
@@ -203,7 +203,7 @@ def draw(found: Found) -> dict[str, Figure]:
     by_rounding.set_xticks([0.05, 1.05], [NEAREST, STOCHASTIC])
     by_rounding.set_xlim(-0.5, 1.6)
     by_rounding.grid(True, axis="y", color="0.88")
-    training.set(xlabel="epoch", ylabel="training loss", title="a network on digits")
+    training.set(xlabel="epoch", ylabel="training loss (nats)", title="a network on digits")
     figure.suptitle(f"Shampoo's statistics and roots in few bits, {len(SEEDS)} seeds")
     return {"figure": figure}
 

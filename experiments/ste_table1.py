@@ -131,7 +131,7 @@ def draw(ends: Ends) -> dict[str, Figure]:
         accuracy_axes.hlines(full, place - 0.4, place + 0.4, color="black", label=label)
     loss_axes.set_yscale("log")
     log_axes(loss_axes)
-    loss_axes.set_ylabel("training loss, mean of the last epoch")
+    loss_axes.set_ylabel("training loss, mean of the last epoch (nats)")
     accuracy_axes.set_ylabel("test accuracy, %")
     accuracy_axes.legend()
     seeds = len(next(iter(ends.full.values())))
