@@ -96,8 +96,14 @@ def draw(ends: Ends) -> dict[str, Figure]:
                 seen = [list(values[network, bits, tick].values()) for tick in ticks]
                 means = np.exp([np.mean(np.log(v)) for v in seen])
                 spread = (means - [min(v) for v in seen], [max(v) for v in seen] - means)
+                # equal values and their mean can differ by an ulp
                 axes.errorbar(
-                    ticks, means, spread, capsize=3, label=f"{bits} bits", **STYLES[bits]
+                    ticks,
+                    means,
+                    np.maximum(spread, 0),
+                    capsize=3,
+                    label=f"{bits} bits",
+                    **STYLES[bits],
                 )
             axes.set(xscale="log", yscale="log")
             axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])

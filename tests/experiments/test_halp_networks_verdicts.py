@@ -1,0 +1,84 @@
+"""HALP on networks: verdicts of made-up runs, and the points that are asked for."""
+
+import numpy as np
+import pytest
+
+from experiments import halp_networks, halp_recentering
+from experiments.halp_networks import CURVES, Trained
+
+SEEDS = (1, 2, 3)
+
+
+def trained(loss, accuracy, state=9.0):
+    """Ends of `lenet5` and `lstm` by (method, bits), with a spread of one percent over seeds."""
+    found = Trained({}, {}, {})
+    for network in halp_networks.NETWORKS["tiny"]:
+        for curve in CURVES:
+            key = (network, curve.method, curve.bits)
+            spread = {s: 1 + 0.01 * s for s in SEEDS}
+            found.losses[key] = {
+                s: np.array([2.0, *[loss(curve) * f] * 3]) for s, f in spread.items()
+            }
+            found.accuracies[key] = {
+                s: np.array([0.1, *[accuracy(curve) - 0.001 * s] * 3]) for s in SEEDS
+            }
+            sizes = {"sgd": 0.0, "svrg": 8.0}
+            found.bytes_per_weight[key] = sizes.get(curve.method, state)
+    return found
+
+
+def words(verdicts):
+    return {verdict.claim: verdict.verdict for verdict in verdicts}
+
+
+def test_claims_hold_where_halp_is_ahead_and_two_bits_collapse():
+    seen = words(
+        halp_networks.check(
+            trained(
+                lambda c: 0.1 if c.method in ("halp", "svrg") else 0.2,
+                lambda c: 0.3 if c.bits == 2 else 0.95,
+            ),
+            "tiny",
+        )
+    )
+    assert set(seen.values()) == {"holds"}
+    assert len(seen) == 2 * 7 + 1
+
+
+def test_they_fail_where_it_is_not():
+    seen = words(
+        halp_networks.check(
+            trained(
+                lambda c: 0.3 if c.method == "halp" else 0.1,
+                lambda c: 0.9 if c.method == "halp" else 0.95,
+                state=4.0,
+            ),
+            "tiny",
+        )
+    )
+    # at equal accuracy two bits are not told from eight
+    told = {claim: word for claim, word in seen.items() if "2-bit" not in claim}
+    assert set(told.values()) == {"fails"}
+
+
+@pytest.mark.parametrize("size", ["tiny", "default", "paper"])
+def test_points_have_names_of_their_own_and_boxes_by_bits(size):
+    points = halp_networks.runs(size)
+    assert len({p.name for p in points}) == len(points)
+    assert all("optim.mu" in p.overrides for p in points if "-halp" in p.name)
+    assert all("optim.radius" in p.overrides for p in points if "-lp_" in p.name)
+    again = halp_recentering.runs(size)
+    assert len({p.name for p in again}) == len(again)
+
+
+def test_recentering_more_often_is_told_by_its_loss():
+    ends = halp_recentering.Ends({}, {})
+    for bits in halp_recentering.BITS:
+        for epochs in halp_recentering.EPOCHS:
+            ends.by_epochs["lenet5", bits, epochs] = {s: epochs * (1 + s / 50) for s in SEEDS}
+        for mu in halp_recentering.MUS:
+            ends.by_mu["lenet5", bits, mu] = {s: 0.1 + abs(np.log10(mu)) / 20 for s in SEEDS}
+    seen = halp_recentering.check(ends, "tiny")
+    assert {v.verdict for v in seen} == {"holds"}
+    assert seen[-1].measured == "best mu 1, 1"
+    assert halp_recentering.draw(ends)["figure"].axes
