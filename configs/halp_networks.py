@@ -34,7 +34,7 @@ METHODS = ("halp", "svrg", "lp_svrg", "lp_sgd", "sgd")
 RATES = {"lenet5": 0.1, "resnet20": 0.1, "lstm": 1.0}
 # of 8 bits; see experiments/halp_networks.py for how they were found, and for those of 4
 MU = {"lenet5": 0.3, "resnet20": 1.0, "lstm": 0.3}
-RADII = {"lenet5": 2.0, "resnet20": 1.0, "lstm": 1.0}
+RADII = {"lenet5": 2.0, "resnet20": 2.0, "lstm": 1.0}
 
 
 def get_config(variant=""):

@@ -10,7 +10,7 @@ SEEDS = (1, 2, 3)
 
 
 def trained(loss, accuracy, state=9.0):
-    """Ends of `lenet5` and `lstm` by (method, bits), with a spread of one percent over seeds."""
+    """Ends of two networks by method and bits, with a spread of one percent over seeds."""
     found = Trained({}, {}, {})
     for network in halp_networks.NETWORKS["tiny"]:
         for curve in CURVES:
