@@ -1,5 +1,6 @@
 """f(a + d) - f(a) of curved functions of one number, accurate relative to d."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -79,7 +80,7 @@ def power_change(p: Point) -> jax.Array:
 
 CURVES: dict[str, Curve] = {
     "exp": _up_to_one(lambda p: p.y * jnp.expm1(p.d), jnp.exp),
-    "exp2": _up_to_one(lambda p: p.y * jnp.expm1(p.d * jnp.log(2.0).astype(p.d)), jnp.exp2),
+    "exp2": _up_to_one(lambda p: p.y * jnp.expm1(p.d * math.log(2)), jnp.exp2),
     "expm1": _up_to_one(lambda p: (p.y + 1) * jnp.expm1(p.d), jnp.expm1),
     "log": lambda p: jnp.log1p(_over(p.d, p.a)),
     "log1p": lambda p: jnp.log1p(_over(p.d, 1 + p.a)),

@@ -106,6 +106,8 @@ def _scatter_add(op, x, indices, updates):
 
 
 def _converted(op, x):
+    if not jnp.issubdtype(op.out.dtype, jnp.floating):
+        return op.bind(_whole_there(x))
     if jnp.issubdtype(x.at.dtype, jnp.floating):
         return x.by
     return x.by.astype(op.dtype) - x.at.astype(op.dtype)

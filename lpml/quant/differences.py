@@ -31,13 +31,18 @@ CALLS = {
     "pjit": "jaxpr",
     "closed_call": "call_jaxpr",
     "checkpoint": "jaxpr",
+    "remat2": "jaxpr",
     "custom_jvp_call": "call_jaxpr",
     "custom_vjp_call": "call_jaxpr",
 }
 
 
 def difference(
-    fn: Callable[[Any], Any], anchor: Any, offset: Any, *, format: str | None = None
+    fn: Callable[[Any], Any],
+    anchor: Any,
+    offset: Any,
+    *,
+    format: str | OffsetFormat | None = None,
 ) -> Any:
     """fn(anchor + offset) - fn(anchor), accurate relative to the offset.
 
@@ -49,8 +54,8 @@ def difference(
         already: pass `jax.grad(loss)` for the difference of gradients.
       anchor: where it starts.
       offset: a tree of its shape.
-      format: what offsets between two operations are held in, see `offset_format`; None: not
-        rounded.
+      format: what offsets between two operations are held in, or its name, see
+        `offset_format`; None: not rounded.
 
     Returns:
       A tree shaped as that of `fn`, in the dtype of the offsets.
@@ -60,7 +65,8 @@ def difference(
         round: they work on the bits of numbers), in one sentence that names it; or a format
         that holds no offsets.
     """
-    held_in = offset_format(format)
+    named = format is None or isinstance(format, str)
+    held_in = offset_format(format) if named else format
     closed, shape = jax.make_jaxpr(fn, return_shape=True)(anchor)
     moves = jax.tree.leaves(offset)
     dtype = jnp.result_type(*moves)

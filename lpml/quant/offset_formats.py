@@ -65,10 +65,12 @@ class FewBits(NamedTuple):
     element: Any
 
     def hold(self, offset: jax.Array) -> Held:
-        """Rounded to nearest; NaN and infinity make the whole tensor NaN."""
+        """Rounded to nearest; NaN and infinity stay, or make the whole tensor NaN."""
         wide = offset.astype(wide_dtype(offset.dtype))
         if self.element == BFLOAT16:
-            return Held(self._stored(wide), None)
+            # infinity must not saturate: an overflow is to be seen
+            codes = jnp.where(jnp.isfinite(wide), self.element.round(wide), wide)
+            return Held(codes.astype(jnp.bfloat16), None)
         size = jnp.max(magnitude(to_bits(wide)), initial=0)
         exponent = jnp.where(size == 0, 0, power_exponents(size, "rceil", self.element))
         broken = size >= layout_of(wide.dtype).infinity
