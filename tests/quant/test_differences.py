@@ -36,6 +36,23 @@ class GroupNormed(nn.Module):
         return nn.Dense(3, param_dtype=self.dtype)(x.reshape(len(x), -1))
 
 
+class Pooled(nn.Module):
+    """A convolution, max pooling and a dense layer."""
+
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.relu(nn.Conv(2, (2, 2), param_dtype=self.dtype)(x))
+        x = nn.max_pool(x, (2, 2), strides=(2, 2))
+        return nn.Dense(3, param_dtype=self.dtype)(x.reshape(len(x), -1))
+
+
+def pooled(*, classes, dtype):
+    del classes
+    return Supervised(Pooled(dtype), softmax_cross_entropy)
+
+
 def group_normed(*, classes, dtype):
     del classes
     return Supervised(GroupNormed(dtype), softmax_cross_entropy)
@@ -48,6 +65,7 @@ NETWORKS = {
     "lenet5": (models.lenet5, dict(widths=(2, 2, 5, 4)), (8, 8, 1)),
     "resnet": (models.resnet20, dict(width=2, depth=8), (8, 8, 3)),
     "group norm": (group_normed, {}, (8, 8, 1)),
+    "pooled": (pooled, {}, (4, 4, 1)),
 }
 
 
@@ -197,7 +215,7 @@ def first_order_bound(gradient, params, offset):
     return np.asarray(sum(parts))
 
 
-@pytest.mark.parametrize("name", ["mlp", "lenet5"])
+@pytest.mark.parametrize("name", ["mlp", "pooled"])
 def test_few_bits_err_by_their_roundoff_times_the_networks_condition(name, in_x64):
     gradient, _, params = made(name, samples=3)
 
