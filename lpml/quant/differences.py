@@ -65,8 +65,7 @@ def difference(
         round: they work on the bits of numbers), in one sentence that names it; or a format
         that holds no offsets.
     """
-    named = format is None or isinstance(format, str)
-    held_in = offset_format(format) if named else format
+    held_in = offset_format(format) if format is None or isinstance(format, str) else format
     closed, shape = jax.make_jaxpr(fn, return_shape=True)(anchor)
     moves = jax.tree.leaves(offset)
     dtype = jnp.result_type(*moves)
