@@ -41,7 +41,7 @@ def optimizer(method, *, learning_rate, inner_steps, radius, mu, scale="global",
         # an object field, because --config.optim.mu=auto must be possible too
         optim["mu"] = FieldReference(mu, field_type=object)
     if method == "halp":
-        optim.update(scale=scale, rescale=placeholder(bool))
+        optim.update(scale=scale, rescale=placeholder(bool), layer_offsets=placeholder(str))
     if method == "lm_halp":
         optim["bits"] = bits
         del optim["weight_decay"]  # its L2 term is the model's

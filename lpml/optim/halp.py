@@ -33,6 +33,8 @@ from lpml.optim.periodic import (
     require_key,
 )
 from lpml.optim.svrg import check_option
+from lpml.quant import difference as difference_through_layers
+from lpml.quant import offset_format
 
 SCALES = ("global", "leaf")
 
@@ -70,6 +72,7 @@ def halp(
     rescale: bool = True,
     weight_decay: float | jax.Array = 0.0,
     inner_dtype: jax.typing.DTypeLike = "float32",
+    layer_offsets: str | None = None,
     backend: Backend = "jax",
     threads: int = 1,
     problem: LinearProblem | None = None,
@@ -115,6 +118,10 @@ def halp(
         weight, anchor and offset.
       inner_dtype: dtype of the step's arithmetic in units of s; float32 holds every code
         exactly and loses nothing against float64.
+      layer_offsets: what a network's layers pass on, forward and backward, when only the
+        offset goes through them (`lpml.quant.difference`): "float32", or the few bits of
+        "float16", "bfloat16", "e4m3fn", "int8" (see `lpml.quant.offset_format`). None: the
+        model's `gradient_difference_fn` if it has one, else two gradients are subtracted.
       backend: who takes the inner steps. `"jax"`: any model, one step at a time. `"native"`:
         compiled integer kernels for linear models on the CPU, one sample a step, 8 or 16
         bits, many steps a call (see `native_halp`); of the paths it is the fast one. `"auto"`:
@@ -126,8 +133,8 @@ def halp(
       A `PeriodicTransformation`. `update` needs the extras `key` (stochastic rounding) and
       `grad_fn(params)`, the gradient of the same batch at other parameters; given
       `gradient_difference_fn(anchor, offset)` it uses that instead, which avoids the
-      cancellation of two close gradients. The truth is in the state: parameters changed by
-      anything else are overwritten at the next step.
+      cancellation of two close gradients, as `layer_offsets` does for any `grad_fn`. The truth
+      is in the state: parameters changed by anything else are overwritten at the next step.
 
     References:
       De Sa et al., High-accuracy low-precision training, arXiv 1803.03383, algorithm 3.
@@ -139,12 +146,14 @@ def halp(
     check_mode(rounding)
     check_option(option)
     check_threads(threads)
+    offset_format(layer_offsets)
     reasons = [
         None if format is None else f"they hold integers, not format {format}",
         None if _is_any(bits, None, 8, 16) else f"they hold 8 or 16 bits, not {bits}",
         None if rounding == "stochastic" else f"they do not round by {rounding!r}",
         None if option == "I" else "they have no option II",
         None if rescale else "they have no scale that stays",
+        None if layer_offsets is None else "they have no layers",
         *constants(learning_rate=learning_rate, weight_decay=weight_decay),
         *(() if isinstance(mu, str) else constants(mu=mu)),
     ]
@@ -187,7 +196,11 @@ def halp(
             chosen = jax.tree.map(lambda z, c: jnp.where(take, z, c), state.codes, chosen)
         values = jax.tree.map(lambda z: grid.decode(z, inner_dtype), state.codes)
         offset = jax.tree.map(lambda z, s: z * s.astype(inner_dtype), values, state.scale)
-        if gradient_difference_fn is None:
+        if layer_offsets is not None:
+            difference = difference_through_layers(
+                grad_fn, cast_like(state.anchor, params), offset, format=layer_offsets
+            )
+        elif gradient_difference_fn is None:
             anchor_grads = grad_fn(cast_like(state.anchor, params))
             difference = jax.tree.map(lambda g, a: g - a, grads, anchor_grads)
         else:

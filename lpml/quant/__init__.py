@@ -2,6 +2,7 @@
 
 from lpml.quant.activation_layer import QuantizedReLU, Settings, activation, relu
 from lpml.quant.activations import binary_activation, half_gaussian_alpha, quantized_relu
+from lpml.quant.differences import difference
 from lpml.quant.gradients import (
     QuantizedGradient,
     blow_up_bound,
@@ -12,6 +13,7 @@ from lpml.quant.gradients import (
 )
 from lpml.quant.layers import Conv, Dense
 from lpml.quant.loss_aware import laq, lat2, objective
+from lpml.quant.offset_formats import offset_format, unit_roundoff
 from lpml.quant.policy import Policy, policy
 from lpml.quant.products import FULL_PRECISION, Roles, conv, dense
 from lpml.quant.quantized_weights import PackedWeights, QuantizedWeights, TwoScaleWeights
@@ -35,13 +37,16 @@ __all__ = [
     "clip_to_deviations",
     "conv",
     "dense",
+    "difference",
     "half_gaussian_alpha",
     "laq",
     "lat2",
     "objective",
+    "offset_format",
     "policy",
     "quantization_variance",
     "quantized_relu",
     "relu",
     "stochastic_quantize",
+    "unit_roundoff",
 ]
