@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from experiments import papers
 from experiments.halp_networks import MUS as BEST_MU
+from experiments.halp_networks import NAMES
 from experiments.style import log_axes
 from lpml.runs import Point, Run, Verdict, judge, judge_mean
 
@@ -29,7 +30,7 @@ NETWORKS = {"tiny": ("lenet5",), "default": ("lenet5",), "paper": ("lenet5", "re
 SEEDS = {"tiny": (1, 2), "default": (1, 2, 3), "paper": (1, 2, 3)}
 EPOCHS = (0.5, 1.0, 3.0)
 BITS = (4, 8)
-MUS = (0.1, 0.3, 1.0, 3.0)
+MUS = (0.1, 0.3, 1.0, 3.0, 10.0)
 STEPS_OF_EPOCH = {  # of the config
     ("lenet5", "tiny"): 4,
     ("lenet5", "default"): 32,
@@ -48,7 +49,7 @@ class Ends(NamedTuple):
 
 
 def runs(size: str) -> list[Point]:
-    """Three distances of anchors, and four mu."""
+    """Three distances of anchors, and five mu."""
     return [
         Point(
             f"{network}-{bits}bits-{what}{value:g}-seed{seed}",
@@ -111,8 +112,8 @@ def draw(ends: Ends) -> dict[str, Figure]:
             log_axes(axes)
         left.set(xlabel="epochs between two anchors", ylabel="training loss (nats)")
         right.set(xlabel="mu  (the box reaches gradient norm / mu)")
-        left.set_title(network)
-        left.legend()
+        left.set_title(NAMES[network])
+        right.legend()
     figure.suptitle("HALP (geometric means over the seeds, and their range)")
     return {"figure": figure}
 
