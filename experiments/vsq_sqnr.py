@@ -12,9 +12,9 @@ a scale per channel, 4-bit integer scales lose 0.2 dB to float32 ones. At 4.5 bi
 NVFP4, whose elements are unevenly spaced, loses 1 dB on Gaussian numbers and gains 0.7 dB and
 1.2 dB on heavier tails.
 
-Where it fails: float32 products come within 1e-6 of the integers' on one processor (6e-7 to 8e-7)
-and not on another (1.2e-6 to 1.5e-6): a float32 sum depends on the order that XLA's loops for a
-processor take, and 1e-6 is eight roundings of the largest output.
+Where it fails: float32 products come within 1e-6 of the integers' on one processor (6e-7 to
+8e-7) and not on another (1.2e-6 to 1.5e-6): a float32 sum depends on the order that XLA's loops
+for a processor take, and 1e-6 is eight roundings of the largest output.
 """
 
 from collections.abc import Iterator

@@ -17,6 +17,7 @@ from lpml.training.run_folder import FolderConflict
 
 _SHOWN = 3
 SWEEP = "sweep.json"
+NONE = json.dumps(None)
 FAILED = "failed.json"
 POINTS = "points.json"
 # not the `.lock` of a run, which a run that is refused here takes away again
@@ -61,7 +62,8 @@ def check(folder: str, base: Mapping[str, Any]) -> None:
     differing = [
         f"{key} is {old.get(key, 'absent')} there and {new.get(key, 'absent')} here"
         for key in dict.fromkeys([*new, *old])
-        if old.get(key) != new.get(key) and key not in IGNORED_IN_COMPARISON
+        # what is not there is None, the default
+        if old.get(key, NONE) != new.get(key, NONE) and key not in IGNORED_IN_COMPARISON
     ]
     if differing:
         more = len(differing) - _SHOWN

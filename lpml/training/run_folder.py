@@ -186,8 +186,9 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _same(old: dict[str, Any], new: dict[str, Any], name: str) -> bool:
-    # As text, because in Python 1 == True == 1.0 and NaN differs from itself.
-    return name in old and name in new and _text(old[name]) == _text(new[name])
+    # As text, because in Python 1 == True == 1.0 and NaN differs from itself. What is not there
+    # is None, the default: so runs of before an option came are still those of their config.
+    return _text(old.get(name)) == _text(new.get(name))
 
 
 def _text(value: Any) -> str:

@@ -62,6 +62,13 @@ def test_another_config_is_refused_naming_key_values_folder_and_remedy(folder, o
     assert "\n" not in message
 
 
+def test_an_option_that_came_later_and_is_none_changes_no_config(folder):
+    folder.claim(CONFIG)
+    folder.claim(changed(optim__added=None))
+    with pytest.raises(FolderConflict, match="optim.added is absent there and 0 here"):
+        folder.claim(changed(optim__added=0))
+
+
 def test_only_the_first_few_differences_are_listed(folder):
     folder.claim({f"k{i}": 0 for i in range(9)})
     with pytest.raises(FolderConflict, match="k2 is 0 there and 1 here; and 6 more"):
