@@ -5,6 +5,7 @@ part, on a problem of laptop size: digits, 64-64-10 units, tanh.
 Shows: with 8 bits all methods train; with 4 bits HALP ends well below LP-SGD and LP-SVRG.
 
     python launch.py --config=configs/halp_mlp.py --config.optim.bits=4
+    python launch.py --config=configs/halp_mlp.py --config.optim.layer_offsets=e4m3fn
     python launch.py --config=configs/halp_mlp.py --sweep    (bits of three methods)
     python launch.py --experiment=halp_mlp               (all methods, the figure)
 
