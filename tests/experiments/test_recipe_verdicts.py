@@ -3,7 +3,7 @@
 import pytest
 
 from experiments import recipe_table as experiment
-from experiments.recipe_table import ALL_INT8, ALONE, FULL, MASTER, MOST, RECIPES, Row
+from experiments.recipe_table import ALL_INT8, ALONE, FULL, MASTER, MOST, RECIPES, WHOLE, Row
 
 SEEDS = (1, 2, 3)
 NETWORKS = experiment.NETWORKS["default"]
@@ -58,8 +58,10 @@ def test_bytes_that_are_not_saved_fail():
 
 
 def test_every_recipe_has_points_of_its_own():
-    points = experiment.runs("default")
+    points = experiment.runs("paper")
     assert len({point.name for point in points}) == len(points) == len(RECIPES) * 2 * 3
+    few = experiment.runs("default")
+    assert len(few) == (len(RECIPES) + len(WHOLE)) * 3
     assert len({str(sorted(recipe.settings().items())) for recipe in RECIPES}) == len(RECIPES)
 
 
@@ -81,3 +83,11 @@ def test_the_few_recipes_of_the_tiny_size_are_judged_and_drawn():
     ends = {key: rows for key, rows in as_expected().items() if key[1] in labels}
     assert {v.verdict for v in experiment.check(ends, "tiny")} == {"holds"}
     assert len(experiment.draw(ends)["figure"].axes[0].get_yticks()) == len(labels)
+
+
+def test_a_network_without_roles_alone_makes_no_claim_of_them():
+    whole = {recipe.label for recipe in WHOLE}
+    ends = {key: rows for key, rows in as_expected().items() if key[1] in whole}
+    seen = experiment.check(ends, "default")
+    assert seen
+    assert not [v for v in seen if "alone" in v.claim]
