@@ -65,7 +65,7 @@ def test_another_config_is_refused_naming_key_values_folder_and_remedy(folder, o
 def test_an_option_that_came_later_and_is_none_changes_no_config(folder):
     folder.claim(CONFIG)
     folder.claim(changed(optim__added=None))
-    with pytest.raises(FolderConflict, match="optim.added is absent there and 0 here"):
+    with pytest.raises(FolderConflict, match=r"optim\.added is absent there and 0 here"):
         folder.claim(changed(optim__added=0))
 
 
