@@ -1,4 +1,4 @@
-"""HALP on LeNet-5: recentring more often trains deeper, and mu has a wide optimum.
+"""HALP on LeNet-5: how much depends on how often it is recentred, and on mu.
 
 De Sa et al., High-accuracy low-precision training, arXiv 1803.03383, on deep networks, by the
 settings that its authors' code was run with: an anchor every half, one and three epochs.
@@ -9,6 +9,9 @@ settings that its authors' code was run with: an anchor every half, one and thre
 That code ships, for ResNet-18 on CIFAR-10 with 8 bits, best validations of 92.2, 91.2 and
 89.8 % and last training losses of 0.0018, 0.0067 and 0.054. On a network mu is no constant of
 the problem: it is swept, at an anchor every epoch.
+
+Where it fails: with 8 bits mu = 0.3 trains deepest in most seeds, and not at all in some, so
+that no mu is within a factor of 1.5 of each seed's best; on the mean 0.3 to 10 are alike.
 """
 
 from typing import NamedTuple
@@ -111,8 +114,11 @@ def draw(ends: Ends) -> dict[str, Figure]:
             axes.minorticks_off()
             log_axes(axes)
         left.set(xlabel="epochs between two anchors", ylabel="training loss (nats)")
-        right.set(xlabel="mu  (the box reaches gradient norm / mu)")
+        right.set(
+            xlabel="mu  (the box reaches gradient norm / mu)", ylabel="training loss (nats)"
+        )
         left.set_title(NAMES[network])
+        right.set_title(NAMES[network])
         right.legend()
     figure.suptitle("HALP (geometric means over the seeds, and their range)")
     return {"figure": figure}
@@ -144,17 +150,18 @@ def _width(ends, network, size):
     """Whether the best mu of 8 bits and the next of the grid train alike."""
     by_mu = {mu: ends.by_mu[network, 8, mu] for mu in MUS}
     best = {s: min(MUS, key=lambda mu, s=s: by_mu[mu][s]) for s in SEEDS[size]}
-    near = {
-        s: any(
-            by_mu[mu][s] < 1.5 * by_mu[best[s]][s]
-            for mu in MUS
-            if abs(MUS.index(mu) - MUS.index(best[s])) == 1
-        )
-        for s in best
-    }
+    ratios = {s: _next_best(by_mu, best[s], s) / by_mu[best[s]][s] for s in best}
     return judge(
-        f"{NAMES[network]}, 8 bits: mu three times off its best costs less than half of the loss more",
-        near,
-        measured="best mu " + ", ".join(f"{best[s]:g}" for s in sorted(best)),
+        f"{NAMES[network]}, 8 bits: mu three times off its best costs less than half of the "
+        "loss more",
+        {s: ratio < 1.5 for s, ratio in ratios.items()},
+        measured="loss of the better neighbour / of the best: "
+        + ", ".join(f"{ratios[s]:.3g} (mu {best[s]:g})" for s in sorted(best)),
         expected="a neighbour on the grid within a factor of 1.5",
     )
+
+
+def _next_best(by_mu, best, seed):
+    """The lower loss of the two neighbours on the grid."""
+    place = MUS.index(best)
+    return min(by_mu[MUS[n]][seed] for n in (place - 1, place + 1) if 0 <= n < len(MUS))

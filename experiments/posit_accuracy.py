@@ -1,4 +1,4 @@
-"""Posits have more digits than floats around 1, and fewer far from it, where they go on longer.
+"""Posits of 16 and 32 bits have more digits than floats around 1, fewer far away, and reach on.
 
 Decimal accuracy along the number line, after Gustafson and Yonemoto, Beating floating point at
 its own game: posit arithmetic, 2017: minus log10 of the error of log10 x, here of its RMS over

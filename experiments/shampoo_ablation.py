@@ -13,6 +13,9 @@ factor sqrt(10) apart, and its best counts; all else has the middle one. The def
 layer of width 32 that learns a Markov chain of 64 characters in 150 steps: its widest axis,
 128, falls into 2, 4 and 8 blocks. One-sided embeddings need more words than any other axis is
 long, so that pair has 160 characters. Percents are of the test loss.
+
+Where it fails: without grafting, old roots do not cost but gain, by 4 %: the length of a step
+is then that of the roots, and old ones are smaller. Shorter training was not tried apart.
 """
 
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Shampoo needs fewer steps than momentum SGD and Adam, and no rate as exact as AdaGrad's.
+"""In dense layers Shampoo needs fewer steps than others, and no rate as exact as AdaGrad's.
 
 Images in Anil et al., Scalable Second Order Optimization for Deep Learning, arXiv 2002.09018,
 whose first version has ResNet-50: faster in the beginning than SGD with momentum, as low a

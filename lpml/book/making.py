@@ -50,9 +50,10 @@ def make(
     """
     if not minutes >= 0:
         raise ConfigError(f"--minutes={minutes} must be a number of minutes, 0 or more")
-    if size == "tiny" and docs is None:
+    if size == "tiny" and (docs is None or docs.resolve() == DOCS):
         raise ConfigError(
-            "tiny runs only show that things work; add --docs=FOLDER for their pages"
+            "tiny runs only show that things work; add --docs=FOLDER, not the project's own, "
+            "for their pages"
         )
     described = [describe(name, module) for name, module in modules.items()]
     progress = run_missing(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from lpml.book import markdown, webpage
 from lpml.book.contents import collect, picture_name
 from lpml.book.describing import Description
-from lpml.book.keeping import keep
+from lpml.book.keeping import KEPT, keep
 from lpml.build import ConfigError
 
 # Between these marks of the README is the table of verdicts.
@@ -57,7 +57,8 @@ def write(
     if not results:
         broken = "".join(f"; {words}" for words in book.broken.values())
         raise ConfigError(
-            f"{runs} holds no finished experiment{broken}; run `python launch.py "
+            f"{runs} holds no finished experiment, nor {docs / KEPT} a result{broken}; run "
+            "`python launch.py "
             "--experiment=NAME`, or give --book more --minutes"
         )
     pictures = docs / "pictures"
@@ -70,7 +71,9 @@ def write(
                 shutil.copyfile(picture.path, target)
         keep(result, docs, files)
     (docs / "REPRODUCTION.md").write_text(markdown.page(book), encoding="utf-8")
-    _put_into(docs.parent / "README.md", markdown.summary(book, page="docs/REPRODUCTION.md"))
+    if size != "tiny":
+        table = markdown.summary(book, page="docs/REPRODUCTION.md")
+        _put_into(docs.parent / "README.md", table)
     (docs / "reproduction.html").write_text(webpage.page(book), encoding="utf-8")
     missing = [entry.description.name for entry in book.missing]
     return Written([result.folder.name for result in results], missing, book.broken)

@@ -140,7 +140,7 @@ def in_few_bits(
 
 def _storable(format):
     """The format of codes in a state: hashable, for it is a part of the state's structure."""
-    if format is None:
+    if format is None or format == "none":
         return None
     fmt = chosen_format(format, None)
     try:
@@ -152,6 +152,9 @@ def _storable(format):
             f"format {format!r} of a state must have a width and a scale that are known before "
             "the program runs"
         )
+    element = fmt.element if is_scaled(fmt) else fmt
+    if not getattr(element, "signed", True):
+        raise ValueError(f"format {format!r} of a state must have negative numbers")
     return dataclasses.replace(fmt, ragged="pad") if is_scaled(fmt) else fmt
 
 

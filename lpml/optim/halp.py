@@ -27,6 +27,7 @@ from lpml.optim.periodic import (
     PeriodicTransformation,
     Refreshed,
     check_learning_rate,
+    check_weight_decay,
     learning_rate_at,
     not_yet_known,
     periodic,
@@ -146,6 +147,7 @@ def halp(
     check_mode(rounding)
     check_option(option)
     check_threads(threads)
+    check_weight_decay(weight_decay)
     offset_format(layer_offsets)
     reasons = [
         None if format is None else f"they hold integers, not format {format}",

@@ -11,7 +11,11 @@ from lpml.optim.dither import dither
 from lpml.optim.iterate_format import iterate_format
 from lpml.optim.linear_problem import LinearProblem, check_threads, constants, takes_kernels
 from lpml.optim.native_svrg import native_sgd
-from lpml.optim.periodic import PeriodicTransformation, check_learning_rate
+from lpml.optim.periodic import (
+    PeriodicTransformation,
+    check_learning_rate,
+    check_weight_decay,
+)
 from lpml.optim.svrg import svrg
 
 # The child of a step's key that rounds; an inner transformation has those of its leaves.
@@ -90,6 +94,7 @@ def sgd(
     """
     check_learning_rate(learning_rate)
     check_threads(threads)
+    check_weight_decay(weight_decay)
     reasons = constants(learning_rate=learning_rate, weight_decay=weight_decay)
     if takes_kernels(backend, problem, reasons):
         assert problem is not None

@@ -92,6 +92,12 @@ def learning_rate_at(learning_rate: optax.ScalarOrSchedule, count: jax.Array) ->
     return jnp.asarray(learning_rate(count) if callable(learning_rate) else learning_rate)
 
 
+def check_weight_decay(weight_decay: float | jax.Array) -> None:
+    """Raises ValueError where the factor is a number below 0."""
+    if isinstance(weight_decay, (int, float)) and not weight_decay >= 0:
+        raise ValueError(f"weight_decay = {weight_decay} must not be negative")
+
+
 def check_learning_rate(learning_rate: optax.ScalarOrSchedule) -> None:
     """Raises ValueError where the rate is a number that is not positive."""
     if isinstance(learning_rate, (int, float)) and not learning_rate > 0:

@@ -13,6 +13,7 @@ from lpml.optim.periodic import (
     PeriodicTransformation,
     Refreshed,
     check_learning_rate,
+    check_weight_decay,
     learning_rate_at,
     not_yet_known,
     periodic,
@@ -71,6 +72,7 @@ def svrg(
     check_learning_rate(learning_rate)
     check_option(option)
     check_threads(threads)
+    check_weight_decay(weight_decay)
     reasons = [
         None if option == "I" else "they have no option II",
         *constants(learning_rate=learning_rate, weight_decay=weight_decay),

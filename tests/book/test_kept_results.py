@@ -10,7 +10,9 @@ from toys import finish, toy, verdict
 
 from lpml import commands
 from lpml.book.describing import describe
+from lpml.book.making import make
 from lpml.book.writing import BEGIN, END, write
+from lpml.build import ConfigError
 
 ROOT = Path(__file__).parents[2]
 
@@ -96,3 +98,11 @@ def test_the_project_s_pages_are_those_of_its_results(tmp_path):
     for name in ("README.md", "docs/REPRODUCTION.md", "docs/reproduction.html"):
         made = (tmp_path / name).read_text(encoding="utf-8")
         assert made == (ROOT / name).read_text(encoding="utf-8"), f"{name}: run --book"
+
+
+def test_tiny_runs_do_not_get_into_the_project_s_pages():
+    with pytest.raises(ConfigError, match="not the project's own"):
+        make(
+            {}, ROOT / "runs", ROOT / "docs", size="tiny", minutes=0,
+            engine=None, should_stop=lambda: False,
+        )  # fmt: skip

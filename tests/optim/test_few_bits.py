@@ -178,3 +178,15 @@ def test_refusals_are_sentences():
         tx.update(params, tx.init(params), params)
     with pytest.raises(ValueError, match="need `params`"):
         tx.update(params, tx.init(params))
+
+
+@pytest.mark.parametrize("name", ["uint8tensor", "uint8"])
+def test_formats_without_negative_numbers_are_refused(name):
+    with pytest.raises(ValueError, match="must have negative numbers"):
+        adam(0.1, master_format=name)
+
+
+def test_none_in_words_is_no_format():
+    plain = adam(0.1).init({"w": jnp.ones(3)})
+    same = adam(0.1, state_format="none", master_format="none").init({"w": jnp.ones(3)})
+    assert jax.tree.structure(plain) == jax.tree.structure(same)

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from lpml import optim
 from lpml.optim import halp, lp_svrg, sgd, svrg
 
 STEPS, RATE = 16, 5e-3
@@ -172,3 +173,10 @@ def test_wrong_arguments_are_refused_with_the_reason():
         svrg(0.1, inner_steps=4, option="2")
     with pytest.raises(ValueError, match="inner_steps = 0"):
         svrg(0.1, inner_steps=0)
+
+
+@pytest.mark.parametrize("name", ["halp", "svrg", "lp_svrg", "lp_sgd", "sgd"])
+def test_a_negative_weight_decay_is_refused(name):
+    settings = {} if name in ("lp_sgd", "sgd") else {"inner_steps": 3}
+    with pytest.raises(ValueError, match=r"weight_decay = -1\.0 must not be negative"):
+        getattr(optim, name)(0.1, weight_decay=-1.0, **settings)
