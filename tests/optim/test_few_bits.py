@@ -180,7 +180,7 @@ def test_refusals_are_sentences():
         tx.update(params, tx.init(params))
 
 
-@pytest.mark.parametrize("name", ["uint8tensor", "uint8"])
+@pytest.mark.parametrize("name", ["uint8tensor", "uvsq4"])
 def test_formats_without_negative_numbers_are_refused(name):
     with pytest.raises(ValueError, match="must have negative numbers"):
         adam(0.1, master_format=name)
