@@ -93,7 +93,10 @@ def test_bits_out_of_range_of_an_lp_method(bits, refused):
         ),
         (("--experiment=halp_bits", "--dry_run"), ("--dry_run", "--experiment")),
         (("--experiment=halp_bits", "--size=huge"), ("huge", "tiny|default|paper")),
-        (("--book", "--minutes=0"), ("no finished experiment", "--experiment=NAME")),
+        (
+            ("--book", "--minutes=0", "--docs=nowhere"),
+            ("no finished experiment", "--experiment=NAME"),
+        ),
         (("--book", "--minutes=-1"), ("--minutes=-1", "0 or more")),
         (("--book", "--minutes=nan"), ("--minutes=nan", "0 or more")),
         (("--book", "--size=tiny"), ("tiny", "--docs=FOLDER")),
