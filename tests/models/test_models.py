@@ -38,6 +38,7 @@ SAMPLES = 6
 DEEP = ("resnet20", "resnet50", "vgg11", "character_transformer", "translation_transformer")
 # draws of parameters whose answers differ, where the usual one gives one answer to all
 SEEDS = {
+    "character_lstm": 0,
     "cifarnet": 16,
     "resnet20": 7,
     "resnet50": 22,
@@ -311,7 +312,7 @@ def test_unsigned_formats_follow_the_activation_of_the_model():
     assert unsigned("vgg11") == [False] + 8 * [True]
 
 
-@pytest.mark.parametrize("name", sorted(set(CASES) - set(LINEAR)))
+@pytest.mark.parametrize("name", sorted(set(CASES) - {*LINEAR, "character_lstm"}))
 def test_a_layer_that_the_model_does_not_have_is_refused(name):
     with pytest.raises(ValueError, match=r"quant.layers.Dense_7 does not exist.*the model has"):
         make(name, quant=dict(layers={"Dense_7": dict(weights="vsq4")}))

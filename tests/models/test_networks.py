@@ -62,8 +62,8 @@ def test_with_group_normalisation_the_full_gradient_is_the_mean_of_the_samples()
 
         whole = gradient(batch)
         parts = [gradient({k: v[i, None] for k, v in batch.items()}) for i in range(3)]
-    for total, *each in zip(*map(jax.tree.leaves, (whole, *parts))):
-        np.testing.assert_allclose(total, sum(each) / 3, atol=1e-13)
+        for total, *each in zip(*map(jax.tree.leaves, (whole, *parts))):
+            np.testing.assert_allclose(total, sum(each) / 3, atol=1e-13)
 
 
 def test_an_unknown_norm_is_refused():
