@@ -215,6 +215,7 @@ def first_order_bound(gradient, params, offset):
     return sum(parts)
 
 
+@pytest.mark.slow  # eager passes through every rounding: a minute
 @pytest.mark.parametrize("name", ["mlp", "pooled"])
 def test_few_bits_err_by_their_roundoff_times_the_networks_condition(name, in_x64):
     gradient, _, params = made(name, samples=3)
