@@ -146,7 +146,8 @@ def halp(
     check_mu(mu)
     check_mode(rounding)
     check_option(option)
-    check_threads(threads)
+    if not isinstance(threads, jax.Array):  # as optax.inject_hyperparams hands it on
+        check_threads(threads)
     check_weight_decay(weight_decay)
     offset_format(layer_offsets)
     reasons = [

@@ -93,7 +93,8 @@ def sgd(
       problem: as of `svrg`.
     """
     check_learning_rate(learning_rate)
-    check_threads(threads)
+    if not isinstance(threads, jax.Array):  # as optax.inject_hyperparams hands it on
+        check_threads(threads)
     check_weight_decay(weight_decay)
     reasons = constants(learning_rate=learning_rate, weight_decay=weight_decay)
     if takes_kernels(backend, problem, reasons):

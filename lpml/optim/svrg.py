@@ -71,7 +71,8 @@ def svrg(
     """
     check_learning_rate(learning_rate)
     check_option(option)
-    check_threads(threads)
+    if not isinstance(threads, jax.Array):  # as optax.inject_hyperparams hands it on
+        check_threads(threads)
     check_weight_decay(weight_decay)
     reasons = [
         None if option == "I" else "they have no option II",
