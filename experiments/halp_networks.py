@@ -30,6 +30,7 @@ from matplotlib.figure import Figure
 
 from experiments import papers
 from experiments.curves import Curve
+from experiments.halp_mlp import CURVES as SMALL_NETWORK
 from experiments.style import METHOD_STYLES, log_axes
 from lpml.runs import Point, Run, Verdict, judge, judge_mean
 
@@ -41,14 +42,7 @@ NAMES = {"lenet5": "LeNet-5", "resnet20": "ResNet-20", "lstm": "LSTM"}
 NETWORKS = {"tiny": ("lenet5", "lstm"), "default": tuple(NAMES), "paper": tuple(NAMES)}
 SEEDS = {"tiny": (1, 2), "default": (1, 2, 3), "paper": (1, 2, 3)}
 CURVES = (
-    Curve("SGD", "sgd"),
-    Curve("SVRG", "svrg"),
-    Curve("LP-SGD, 8 bits", "lp_sgd", 8),
-    Curve("LP-SVRG, 8 bits", "lp_svrg", 8),
-    Curve("HALP, 8 bits", "halp", 8),
-    Curve("LP-SGD, 4 bits", "lp_sgd", 4),
-    Curve("LP-SVRG, 4 bits", "lp_svrg", 4),
-    Curve("HALP, 4 bits", "halp", 4),
+    *SMALL_NETWORK,
     Curve("LP-SGD, 2 bits", "lp_sgd", 2),
     Curve("HALP, 2 bits", "halp", 2),
 )

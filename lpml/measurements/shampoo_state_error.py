@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from lpml.measurements.measurement import Lines, Measurement
+from lpml.optim.packed_codes import bytes_of
 from lpml.optim.roots import Damping, eigh_roots
-from lpml.optim.shampoo.coded import bytes_of
 from lpml.optim.shampoo.kronecker import Stacks, accumulated
 from lpml.optim.shampoo.storage import Storage, plain
 

@@ -12,21 +12,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lpml.formats import (
-    Format,
-    Scaled,
-    check_mode,
-    child_key,
-    pack_codes,
-    unpack_codes,
-)
+from lpml.formats import Format, Scaled, check_mode, child_key
 from lpml.formats.scaled import ScaledArray
-from lpml.optim.box import chosen_format, is_scaled
+from lpml.optim.box import is_scaled
 from lpml.optim.dither import leaf_keys, words
+from lpml.optim.packed_codes import bytes_of, packed, state_format, unpacked
 from lpml.optim.periodic import PeriodicTransformation
 from lpml.optim.projected import ProjectedTransformation
 
-BYTE = 8
 # The children of a step's key that round; an inner transformation has those of its leaves.
 OF_STATE, OF_MASTER = 2**30 + 1, 2**30 + 2
 SECOND_MOMENT = "nu"  # the field's name in optax's states
@@ -105,7 +98,7 @@ def in_few_bits(
         masters = _encoded(params, of_master, "nearest", None)
         weights = max(sum(leaf.size for leaf in jax.tree.leaves(params)), 1)
         held = params if masters is None else masters
-        return FewBitsState(start, masters, _bytes(start) / weights, _bytes(held) / weights)
+        return FewBitsState(start, masters, bytes_of(start) / weights, bytes_of(held) / weights)
 
     def update(grads, state, params=None, *, key=None, **extra):
         if params is None:
@@ -139,23 +132,14 @@ def in_few_bits(
 
 
 def _storable(format):
-    """The format of codes in a state: hashable, for it is a part of the state's structure."""
+    """The format of codes in a state; None: floats."""
     if format is None or format == "none":
         return None
-    fmt = chosen_format(format, None)
-    try:
-        hash(fmt)
-    except TypeError:
-        fmt = None
-    if fmt is None or fmt.static_bits is None:
-        raise ValueError(
-            f"format {format!r} of a state must have a width and a scale that are known before "
-            "the program runs"
-        )
+    fmt = state_format(format)
     element = fmt.element if is_scaled(fmt) else fmt
     if not getattr(element, "signed", True):
         raise ValueError(f"format {format!r} of a state must have negative numbers")
-    return dataclasses.replace(fmt, ragged="pad") if is_scaled(fmt) else fmt
+    return fmt
 
 
 def _child(key, number):
@@ -199,10 +183,6 @@ def _decoded(tree):
     )
 
 
-def _bytes(tree):
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
 def store(
     x: jax.Array, fmt: Any, rounding: str, *, key: Any = None, root: bool = False
 ) -> Stored:
@@ -228,30 +208,17 @@ def store(
             found = jnp.where(lost, least, found)
     about = dict(format=fmt, shape=x.shape, dtype=str(x.dtype), root=root)
     if not is_scaled(fmt):
-        return Stored(_packed(found, fmt.static_bits), None, None, **about)
-    return Stored(_packed(found.codes, fmt.static_bits), found.scales, found.outer, **about)
+        return Stored(packed(found, fmt.static_bits), None, None, **about)
+    return Stored(packed(found.codes, fmt.static_bits), found.scales, found.outer, **about)
 
 
 def restore(stored: Stored) -> jax.Array:
     """The values of codes, in the shape and dtype of the tensor they are of."""
     fmt = stored.format
-    codes: Any = _unpacked(stored.codes, fmt, math.prod(stored.shape))
+    codes: Any = unpacked(
+        stored.codes, fmt.static_bits, math.prod(stored.shape), fmt.code_dtype
+    )
     if is_scaled(fmt):
         codes = ScaledArray(codes, stored.scales, stored.outer, -1)
     values = fmt.decode(codes, stored.dtype).reshape(stored.shape)
     return values * values if stored.root else values
-
-
-def _packed(codes, bits):
-    return codes if bits > BYTE else pack_codes(codes, bits)
-
-
-def _unpacked(codes, fmt, count):
-    bits = fmt.static_bits
-    if bits > BYTE:
-        return codes
-    fields = unpack_codes(codes, bits, count)
-    if jnp.issubdtype(fmt.code_dtype, jnp.signedinteger):  # two's complement of `bits` bits
-        half = 1 << (bits - 1)
-        fields = (fields ^ half) - half
-    return fields.astype(fmt.code_dtype)

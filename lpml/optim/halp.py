@@ -20,7 +20,7 @@ from lpml.optim.bit_centering import (
     spacing,
 )
 from lpml.optim.dither import leaf_keys
-from lpml.optim.linear_problem import LinearProblem, check_threads, constants, takes_kernels
+from lpml.optim.linear_problem import LinearProblem, constants, takes_kernels
 from lpml.optim.native_halp import native_halp
 from lpml.optim.offset_grid import offset_grid
 from lpml.optim.periodic import (
@@ -146,8 +146,6 @@ def halp(
     check_mu(mu)
     check_mode(rounding)
     check_option(option)
-    if not isinstance(threads, jax.Array):  # as optax.inject_hyperparams hands it on
-        check_threads(threads)
     check_weight_decay(weight_decay)
     offset_format(layer_offsets)
     reasons = [
@@ -160,7 +158,7 @@ def halp(
         *constants(learning_rate=learning_rate, weight_decay=weight_decay),
         *(() if isinstance(mu, str) else constants(mu=mu)),
     ]
-    if takes_kernels(backend, problem, reasons):
+    if takes_kernels(backend, problem, threads, reasons):
         assert problem is not None
         return native_halp(
             float(learning_rate),

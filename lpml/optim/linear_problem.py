@@ -29,25 +29,36 @@ class LinearProblem(NamedTuple):
 
 
 def takes_kernels(
-    backend: str, problem: LinearProblem | None, reasons: Sequence[str | None]
+    backend: str,
+    problem: LinearProblem | None,
+    threads: int | jax.Array,
+    reasons: Sequence[str | None],
 ) -> bool:
     """Whether the compiled kernels take the steps.
 
     Args:
       backend: `"jax"`: never; `"auto"`: where they can; `"native"`: always.
       problem: what there is to solve; None where nobody said.
+      threads: of the kernels; an array (optax.inject_hyperparams makes one of every number)
+        is for JAX's path alone, which has no use for it.
       reasons: of the algorithm, why they cannot; None where they can.
 
     Raises:
-      ValueError: `"native"` and they cannot, or an unknown backend.
+      ValueError: `"native"` and they cannot, an unknown backend, or a number of threads that
+        they cannot share out to.
     """
+    injected = isinstance(threads, jax.Array)
+    whole = isinstance(threads, int) and not isinstance(threads, bool)
+    if not injected and not (whole and 1 <= threads <= 64):
+        raise ValueError(f"threads = {threads!r} must be a whole number, 1 to 64")
     if backend not in native.BACKENDS:
         known = ", ".join(native.BACKENDS)
         raise ValueError(f"backend {backend!r} does not exist; choose from {known}")
     if backend == "jax":
         return False
     # compiled last, when nothing else is in the way
-    why = next(filter(None, (*reasons, *_of_problem(problem))), None) or native.why_not()
+    own = (*reasons, "threads must be a plain number" if injected else None)
+    why = next(filter(None, (*own, *_of_problem(problem))), None) or native.why_not()
     if why is not None and backend == "native":
         raise ValueError(f"backend 'native' cannot take these steps: {why}; take 'jax'")
     if why is not None:
@@ -77,12 +88,6 @@ def _say_once(why: str) -> None:
         logging.warning("backend 'auto' takes its path in JAX: %s", why)
 
 
-def check_threads(threads: Any) -> None:
-    """Raises ValueError unless it is a number of threads that the kernels can share out to."""
-    if not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= 64:
-        raise ValueError(f"threads = {threads!r} must be a whole number, 1 to 64")
-
-
 def the_leaf(params: Any) -> jax.Array:
     """The (d, K) matrix that a linear model's parameters are.
 
@@ -109,6 +114,24 @@ def flat(x: np.ndarray) -> np.ndarray:
     """Samples as rows: (N, ...) as (N, d)."""
     # an array that is flat already is given back itself, so that nobody lays it twice
     return x if x.ndim == 2 else x.reshape(len(x), -1)
+
+
+def to_codes(rows: np.ndarray, scale: float, dtype: type, width: int) -> np.ndarray:
+    """Rows (N, d) divided by `scale` and rounded, as codes (N, width), zeros behind; no code
+    is the least of its type. Goes in parts, so that there is no second array of floats."""
+    codes = np.zeros((len(rows), width), dtype)
+    largest = np.iinfo(dtype).max
+    for first in range(0, len(rows), 4096):
+        part = slice(first, first + 4096)
+        steps = np.rint(rows[part] / scale)
+        codes[part, : rows.shape[1]] = np.clip(steps, -largest, largest)
+    return codes
+
+
+def reach_of(rows: np.ndarray) -> float:
+    """The largest magnitude; 0 of nothing. The least code's is not one of its own type."""
+    low, high = np.min(rows, initial=0), np.max(rows, initial=0)
+    return max(-float(low), float(high))
 
 
 def targets(y: np.ndarray, dtype: type) -> np.ndarray:

@@ -9,7 +9,7 @@ from lpml.formats import Format, check_mode, child_key
 from lpml.native import Backend
 from lpml.optim.dither import dither
 from lpml.optim.iterate_format import iterate_format
-from lpml.optim.linear_problem import LinearProblem, check_threads, constants, takes_kernels
+from lpml.optim.linear_problem import LinearProblem, constants, takes_kernels
 from lpml.optim.native_svrg import native_sgd
 from lpml.optim.periodic import (
     PeriodicTransformation,
@@ -93,11 +93,9 @@ def sgd(
       problem: as of `svrg`.
     """
     check_learning_rate(learning_rate)
-    if not isinstance(threads, jax.Array):  # as optax.inject_hyperparams hands it on
-        check_threads(threads)
     check_weight_decay(weight_decay)
     reasons = constants(learning_rate=learning_rate, weight_decay=weight_decay)
-    if takes_kernels(backend, problem, reasons):
+    if takes_kernels(backend, problem, threads, reasons):
         assert problem is not None
         return native_sgd(
             float(learning_rate),

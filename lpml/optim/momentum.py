@@ -7,7 +7,7 @@ import jax
 import optax
 
 from lpml.optim.few_bits import in_few_bits
-from lpml.optim.periodic import check_learning_rate
+from lpml.optim.periodic import check_learning_rate, check_weight_decay
 from lpml.optim.schedules import Decay, decayed, held_back, stepped
 
 
@@ -63,8 +63,7 @@ def momentum(
     check_learning_rate(learning_rate)
     if isinstance(momentum, (int, float)) and not 0 <= momentum < 1:
         raise ValueError(f"momentum = {momentum} must be in [0, 1)")
-    if isinstance(weight_decay, (int, float)) and weight_decay < 0:
-        raise ValueError(f"weight_decay = {weight_decay} must not be negative")
+    check_weight_decay(weight_decay)
     if warmup not in ("constant", "linear"):
         raise ValueError(f"warmup {warmup!r} does not exist; choose constant or linear")
     rate = stepped(learning_rate, milestones, factor)

@@ -9,10 +9,15 @@ import numpy as np
 
 from lpml import native
 from lpml.optim.bit_centering import cast_like
-from lpml.optim.linear_problem import LinearProblem, as_leaf, flat, predicted, the_leaf
-
-# The largest magnitude of an 8-bit code that rows hold.
-LARGEST = 127
+from lpml.optim.linear_problem import (
+    LinearProblem,
+    as_leaf,
+    flat,
+    predicted,
+    reach_of,
+    the_leaf,
+    to_codes,
+)
 
 
 class FullGradient(NamedTuple):
@@ -40,13 +45,9 @@ def grid_codes(x: np.ndarray, input_scale: float | None) -> dict[str, np.ndarray
     rows = flat(x)
     if input_scale is None or rows.dtype.kind == "i":
         return {}
-    if np.max(np.abs(rows), initial=0) > (LARGEST + 0.5) * input_scale:
+    if reach_of(rows) > (np.iinfo(np.int8).max + 0.5) * input_scale:
         return {}
-    codes = np.empty(rows.shape, np.int8)
-    for first in range(0, len(rows), 4096):  # no second array of floats
-        part = slice(first, first + 4096)
-        codes[part] = np.rint(rows[part] / input_scale)
-    return {"grid": codes}
+    return {"grid": to_codes(rows, input_scale, np.int8, rows.shape[1])}
 
 
 def full_gradient(

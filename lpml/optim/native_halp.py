@@ -23,11 +23,12 @@ from lpml.optim.linear_problem import (
     LinearProblem,
     as_leaf,
     as_rows,
-    check_threads,
     flat,
     no_single_steps,
+    reach_of,
     targets,
     the_leaf,
+    to_codes,
 )
 from lpml.optim.native_gradient import full_gradient, grid_codes
 from lpml.optim.offset_grid import IntegerGrid
@@ -92,7 +93,6 @@ def native_halp(
     exact integer products. Otherwise the full gradient is that of the inputs as they are, and
     the rounding of the rows is a noise that vanishes at the anchor, as the offset does.
     """
-    check_threads(threads)
     places = native.Places(threads)
     dtype = jnp.int8 if bits == 8 else jnp.int16
     grid = IntegerGrid(Fixed(1.0, bits))
@@ -242,26 +242,19 @@ def row_codes(
       bits: 8 or 16.
       input_scale: the inputs' own grid; it is kept where its codes fit.
     """
-    rows, dtype = flat(x), np.dtype(np.int8 if bits == 8 else np.int16)
-    largest = 2 ** (bits - 1) - 1
-    coded = rows.dtype.kind == "i"
-    given = 1.0 if input_scale is None else input_scale
+    rows, dtype = flat(x), np.int8 if bits == 8 else np.int16
     if rows.dtype == dtype and input_scale is not None:
         return native.padded(rows), np.asarray(input_scale)
-    parts = [slice(first, first + 4096) for first in range(0, len(rows), 4096)]
-    # the least code has no magnitude of its own type
-    reach = max(float(np.max(np.abs(rows[part].astype(float)), initial=0)) for part in parts)
-    reach *= given if coded else 1.0
+    # what one in `rows` stands for
+    unit = 1.0 if rows.dtype.kind == "f" or input_scale is None else input_scale
+    reach, largest = reach_of(rows) * unit, np.iinfo(dtype).max
     scale = reach / largest if reach else 1.0
     if input_scale is not None and reach <= (largest + 0.5) * input_scale:
         # the inputs' own grid, by 16 bits divided as finely as they allow
         fine = 0 if bits == 8 or not reach else math.floor(math.log2(input_scale / scale))
         scale = input_scale * 2.0 ** -max(fine, 0)
-    codes = np.zeros((len(rows), native.stride_of(rows.shape[1], dtype)), dtype)
-    for part in parts:  # no second array of floats
-        wide = rows[part] * given if coded else rows[part]
-        codes[part, : rows.shape[1]] = np.clip(np.rint(wide / scale), -largest, largest)
-    return codes, np.asarray(scale)
+    width = native.stride_of(rows.shape[1], dtype)
+    return to_codes(rows, scale / unit, dtype, width), np.asarray(scale)
 
 
 def _coded_pass(state, prepared, loss, places):

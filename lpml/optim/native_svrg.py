@@ -14,7 +14,6 @@ from lpml.optim.linear_problem import (
     LinearProblem,
     as_leaf,
     as_rows,
-    check_threads,
     flat,
     no_single_steps,
     targets,
@@ -50,7 +49,6 @@ def native_svrg(
     The kernels hold the offset from the anchor in float32, as HALP holds it in codes: its
     rounding shrinks with it, so that the accuracy is the anchor's and the full gradient's.
     """
-    check_threads(threads)
     places = native.Places(threads)
     loss, decay = problem.loss, problem.l2 + weight_decay
     assert loss is not None
@@ -136,7 +134,6 @@ def native_sgd(
     learning_rate: float, problem: LinearProblem, *, weight_decay: float, threads: int
 ) -> ReportingTransformation:
     """`sgd` with `backend="native"`; arguments as there. Weights and steps are float32."""
-    check_threads(threads)
     places = native.Places(threads)
     loss, decay = problem.loss, problem.l2 + weight_decay
     assert loss is not None

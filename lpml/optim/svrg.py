@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from lpml.native import Backend
-from lpml.optim.linear_problem import LinearProblem, check_threads, constants, takes_kernels
+from lpml.optim.linear_problem import LinearProblem, constants, takes_kernels
 from lpml.optim.native_svrg import native_svrg
 from lpml.optim.periodic import (
     PeriodicTransformation,
@@ -71,14 +71,12 @@ def svrg(
     """
     check_learning_rate(learning_rate)
     check_option(option)
-    if not isinstance(threads, jax.Array):  # as optax.inject_hyperparams hands it on
-        check_threads(threads)
     check_weight_decay(weight_decay)
     reasons = [
         None if option == "I" else "they have no option II",
         *constants(learning_rate=learning_rate, weight_decay=weight_decay),
     ]
-    if takes_kernels(backend, problem, reasons):
+    if takes_kernels(backend, problem, threads, reasons):
         assert problem is not None
         return native_svrg(
             float(learning_rate),

@@ -11,13 +11,10 @@ from typing import Any
 
 from lpml.sweep.jobs import Outcome
 from lpml.sweep.publishing import replace
-from lpml.training.recording import flatten
 from lpml.training.run import IGNORED_IN_COMPARISON
-from lpml.training.run_folder import FolderConflict
+from lpml.training.run_folder import FolderConflict, differences
 
-_SHOWN = 3
 SWEEP = "sweep.json"
-NONE = json.dumps(None)
 FAILED = "failed.json"
 POINTS = "points.json"
 # not the `.lock` of a run, which a run that is refused here takes away again
@@ -58,16 +55,8 @@ def check(folder: str, base: Mapping[str, Any]) -> None:
     held = _read(folder, SWEEP).get("config")
     if not isinstance(held, dict):
         raise _conflict(folder, f"holds a {SWEEP} without a config")
-    old, new = _texts(held), _texts(base)
-    differing = [
-        f"{key} is {old.get(key, 'absent')} there and {new.get(key, 'absent')} here"
-        for key in dict.fromkeys([*new, *old])
-        # what is not there is None, the default
-        if old.get(key, NONE) != new.get(key, NONE) and key not in IGNORED_IN_COMPARISON
-    ]
-    if differing:
-        more = len(differing) - _SHOWN
-        listed = "; ".join(differing[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+    listed = differences(held, base, IGNORED_IN_COMPARISON)
+    if listed:
         raise _conflict(folder, f"holds a sweep of another config ({listed})")
 
 
@@ -126,11 +115,6 @@ def _read(folder, name):
 def _write(folder, name, content):
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     replace(os.path.join(folder, name), text.encode())
-
-
-def _texts(config):
-    # as text, because in Python 1 == True == 1.0
-    return {key: json.dumps(value) for key, value in flatten(config).items()}
 
 
 def _conflict(folder, what):

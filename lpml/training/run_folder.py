@@ -76,16 +76,8 @@ class RunFolder:
             self._refuse_foreign_files()
             write_json(self.config_file, wanted)
             return
-        held = self._read_object(self.config_file)
-        old, new = flatten(held), flatten(wanted)
-        differing = [
-            f"{name} is {_shown(old, name)} there and {_shown(new, name)} here"
-            for name in dict.fromkeys([*new, *old])
-            if not _same(old, new, name) and not _covered(name, ignore)
-        ]
-        if differing:
-            more = len(differing) - _SHOWN
-            listed = "; ".join(differing[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+        listed = differences(self._read_object(self.config_file), wanted, ignore)
+        if listed:
             raise self._conflict(f"holds a run of another config ({listed})")
 
     def finish(self, summary: Mapping[str, Any]) -> None:
@@ -185,10 +177,28 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _same(old: dict[str, Any], new: dict[str, Any], name: str) -> bool:
-    # As text, because in Python 1 == True == 1.0 and NaN differs from itself. What is not there
-    # is None, the default: so runs of before an option came are still those of their config.
-    return _text(old.get(name)) == _text(new.get(name))
+def differences(
+    held: Mapping[str, Any], wanted: Mapping[str, Any], ignore: tuple[str, ...]
+) -> str:
+    """In words, the first few settings in which two configs differ; empty: they do not.
+
+    A setting that is not there is None, the default: so what was run before an option came is
+    still of its config.
+
+    Args:
+      held: a config as it was written.
+      wanted: the config of now.
+      ignore: dotted names that may differ; a name stands for everything below it.
+    """
+    old, new = flatten(held), flatten(wanted)
+    found = [
+        f"{name} is {_shown(old, name)} there and {_shown(new, name)} here"
+        for name in dict.fromkeys([*new, *old])
+        # as text, because in Python 1 == True == 1.0 and NaN differs from itself
+        if _text(old.get(name)) != _text(new.get(name)) and not _covered(name, ignore)
+    ]
+    more = len(found) - _SHOWN
+    return "; ".join(found[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _text(value: Any) -> str:

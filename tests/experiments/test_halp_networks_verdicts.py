@@ -5,6 +5,7 @@ import pytest
 
 from experiments import halp_networks, halp_recentering
 from experiments.halp_networks import CURVES, Trained
+from lpml.config import load
 
 SEEDS = (1, 2, 3)
 
@@ -82,3 +83,13 @@ def test_recentering_more_often_is_told_by_its_loss():
     assert {v.verdict for v in seen} == {"holds"}
     assert seen[-1].measured.count("(mu 1)") == 2
     assert halp_recentering.draw(ends)["figure"].axes
+
+
+def test_the_config_has_the_boxes_of_8_bits():
+    for network in halp_networks.NETWORKS["paper"]:
+        for method, name, boxes in (
+            ("halp", "mu", halp_networks.MUS),
+            ("lp_sgd", "radius", halp_networks.RADII),
+        ):
+            config = load(f"{halp_networks.CONFIG}:{network},{method}")
+            assert config.optim[name] == boxes[network, 8]

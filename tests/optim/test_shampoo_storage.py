@@ -10,9 +10,10 @@ import pytest
 
 from lpml.formats import Fixed
 from lpml.optim import shampoo
+from lpml.optim.packed_codes import bytes_of
 from lpml.optim.shampoo import Storage, find_state, roots_of, statistics_of, swapped, triangle
 from lpml.optim.shampoo import coded as codes
-from lpml.optim.shampoo.coded import Coding, bytes_of
+from lpml.optim.shampoo.coded import Coding
 
 # what costs time here is compiling
 encoded = jax.jit(codes.encoded, static_argnums=1)

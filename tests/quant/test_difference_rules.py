@@ -159,11 +159,17 @@ def points(size):
     return {shape: drawn(shape, size) for shape in map(shape_of, ALL)}
 
 
-@pytest.mark.parametrize("size", [0.01, 1.0, 30.0])
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize(
+    ("name", "size"),
+    # large steps leave the domain of some
+    [
+        (name, size)
+        for name in ALL
+        for size in (0.01, 1.0, 30.0)
+        if size < 30 or name not in ENDING
+    ],
+)
 def test_in_float64_it_is_what_subtraction_gives(name, size):
-    if size > 1 and name in ENDING:
-        pytest.skip("the function ends before")
     found, here, there = everything(size)[name]
     scale = max(1.0, float(np.abs(there).max()), float(np.abs(here).max()))
     np.testing.assert_allclose(found, there - here, rtol=0, atol=2e-14 * scale)

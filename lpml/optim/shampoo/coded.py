@@ -10,17 +10,16 @@ positive semidefinite whatever F is rounded to, and small eigenvalues move by si
 """
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from lpml.formats import Format, Scaled, pack_codes, random_bits, unpack_codes
-from lpml.optim.box import box_edge, chosen_format, is_scaled
+from lpml.formats import Format, Scaled, random_bits
+from lpml.optim.box import box_edge, is_scaled
+from lpml.optim.packed_codes import BYTE, packed, state_format, unpacked
 from lpml.optim.shampoo.triangle import cholesky, folded, multiply, unfolded
 
 FORMS = ("entries", "factor")
-BYTE = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,21 +42,9 @@ class Coding:
         Raises:
           ValueError: no such format or form; one with a width or a scale that is traced.
         """
-        fmt = chosen_format(format, None)
         if form not in FORMS:
             raise ValueError(f"form {form!r} does not exist; choose {', '.join(FORMS)}")
-        try:
-            hash(fmt)
-        except TypeError:
-            fmt = None
-        if fmt is None or fmt.static_bits is None:
-            raise ValueError(
-                f"format = {format!r} of a state must have a width and a scale that are known "
-                "before the program runs"
-            )
-        if is_scaled(fmt):
-            fmt = dataclasses.replace(fmt, ragged="pad")
-        return cls(fmt, form)
+        return cls(state_format(format), form)
 
 
 @jax.tree_util.register_dataclass
@@ -116,33 +103,28 @@ def words_for(coded: Coded, key: jax.Array) -> jax.Array:
     return random_bits(key, (number, -(-b // 2), b), "hash")
 
 
-def bytes_of(stack: Any) -> int:
-    """Bytes of a stack, coded or not, or of anything else made of arrays."""
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(stack))
-
-
 def _written(rows, fmt, words):
     """Codes and scales of numbers of at most 1 in magnitude; each matrix by itself."""
     mode = "nearest" if words is None else "stochastic"
     if not is_scaled(fmt):
         codes = fmt.encode(rows * box_edge(fmt, rows.dtype), mode, bits=words)
-        return _packed(codes, fmt.static_bits), ()
+        return packed(codes, fmt.static_bits), ()
     found = jax.vmap(lambda x, bits: fmt.encode(x, mode, bits=bits))(rows, words)
-    scales = [_packed(found.scales, _scale_bits(fmt))]
-    return _packed(found.codes, fmt.static_bits), tuple(
+    scales = [packed(found.scales, _scale_bits(fmt))]
+    return packed(found.codes, fmt.static_bits), tuple(
         scales if found.outer is None else [*scales, found.outer]
     )
 
 
 def _read(coded, dtype, b):
     fmt = coded.coding.format
-    codes = _unpacked(coded.codes, fmt, b)
+    codes = unpacked(coded.codes, fmt.static_bits, b, fmt.code_dtype)
     if not is_scaled(fmt):
         return fmt.decode(codes, dtype) / box_edge(fmt, dtype)
     like = jax.eval_shape(fmt.encode, jax.ShapeDtypeStruct(codes.shape[1:], dtype))
     scales, *outer = coded.scales
     if jnp.issubdtype(like.scales.dtype, jnp.integer):
-        scales = _fields(scales, _scale_bits(fmt), like.scales.shape[-1], like.scales.dtype)
+        scales = unpacked(scales, _scale_bits(fmt), like.scales.shape[-1], like.scales.dtype)
     found = dataclasses.replace(like, codes=codes, scales=scales, outer=(*outer, None)[0])
     return jax.vmap(lambda each: fmt.decode(each, dtype))(found)
 
@@ -150,24 +132,3 @@ def _read(coded, dtype, b):
 def _scale_bits(fmt):
     """Of a scale's code; E8M0 of powers of two has 8."""
     return getattr(fmt.scale_format, "static_bits", BYTE)
-
-
-def _packed(codes, bits):
-    """Bytes along the last axis; floats and codes of more than a byte as they are."""
-    if bits > BYTE or not jnp.issubdtype(codes.dtype, jnp.integer):
-        return codes
-    return pack_codes(codes, bits)
-
-
-def _unpacked(codes, fmt, count):
-    return _fields(codes, fmt.static_bits, count, fmt.code_dtype)
-
-
-def _fields(packed, bits, count, dtype):
-    if bits > BYTE:
-        return packed
-    fields = unpack_codes(packed, bits, count)
-    if jnp.issubdtype(dtype, jnp.signedinteger):  # two's complement of `bits` bits
-        half = 1 << (bits - 1)
-        fields = (fields ^ half) - half
-    return fields.astype(dtype)
