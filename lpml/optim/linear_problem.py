@@ -116,10 +116,10 @@ def flat(x: np.ndarray) -> np.ndarray:
     return x if x.ndim == 2 else x.reshape(len(x), -1)
 
 
-def to_codes(rows: np.ndarray, scale: float, dtype: type, width: int) -> np.ndarray:
+def to_codes(rows: np.ndarray, scale: float, dtype: Any, width: int) -> np.ndarray:
     """Rows (N, d) divided by `scale` and rounded, as codes (N, width), zeros behind; no code
     is the least of its type. Goes in parts, so that there is no second array of floats."""
-    codes = np.zeros((len(rows), width), dtype)
+    codes: np.ndarray = np.zeros((len(rows), width), dtype)
     largest = np.iinfo(dtype).max
     for first in range(0, len(rows), 4096):
         part = slice(first, first + 4096)
