@@ -11,8 +11,9 @@ network's loss these are HALP's forward and backward passes on the offset: offse
 relative accuracy of their dtype however small d is, and may be held in few bits.
 
 References:
-  De Sa et al., High-accuracy low-precision training, arXiv 1803.03383, section 5 (deep
-  networks).
+  De Sa et al., High-accuracy low-precision training, arXiv 1803.03383; the layers as in the
+  float16 code of its authors (HazyResearch/halp), which keeps anchors' values where this
+  computes them anew.
 """
 
 from collections.abc import Callable, Sequence
