@@ -88,6 +88,7 @@ def check(results: Results, size: str) -> list[Verdict]:
             {s: v < REACHED[size] for s, v in halp8.items()},
             measured=f"gradient norm at the end: {in_words(halp8.values())}",
             expected=f"< {REACHED[size]:g}",
+            paper="linear convergence, limited only by floating point",
         )
     ]
     sgd = in_words(floor["sgd", None].values())
@@ -103,6 +104,7 @@ def check(results: Results, size: str) -> list[Verdict]:
                 measured=f"median of the last ten epochs: {in_words(by_seed.values())}"
                 + (f"; SGD {sgd}" if method == "lp_sgd" else ""),
                 expected="> 1e-3",
+                paper="stops at a level that the bits set",
             )
         )
     svrg, halp = floor["svrg", None], floor["halp", 8]
@@ -113,6 +115,7 @@ def check(results: Results, size: str) -> list[Verdict]:
             measured=f"median of the last ten epochs: HALP {in_words(halp.values())}, "
             f"SVRG {in_words(svrg.values())}",
             expected="HALP lower",
+            paper="HALP ends at a more accurate solution",
         )
     )
     return verdicts

@@ -100,6 +100,7 @@ def check(training: Training, size: str) -> list[Verdict]:
             measured=f"accuracy: HALP {in_words(accuracy['halp', 4].values())}, "
             f"LP-SGD {in_words(accuracy['lp_sgd', 4].values())}",
             expected="HALP higher",
+            paper="HALP validates better (two networks)",
         )
     )
     full = loss["sgd", None]

@@ -82,6 +82,7 @@ def check(norms: Series, size: str) -> list[Verdict]:
             measured="lowest from epoch 5 on: "
             + in_words(v[5:].min() for v in norms[method, 8].values()),
             expected=f"never below {STALL[size]:g}",
+            paper="stops at a level that the bits set",
         )
         for name, method in (("LP-SGD", "lp_sgd"), ("LP-SVRG", "lp_svrg"))
     ]
@@ -94,6 +95,7 @@ def check(norms: Series, size: str) -> list[Verdict]:
             {s: v < 1e-12 for s, v in end["halp", 8].items()},
             measured=f"gradient norm at the end: {in_words(end['halp', 8].values())}",
             expected="< 1e-12",
+            paper="linear convergence, limited only by floating point",
         ),
         *stalls,
         judge(
@@ -102,6 +104,7 @@ def check(norms: Series, size: str) -> list[Verdict]:
             measured=f"floor of SVRG {in_words(floor['svrg', None].values())}, "
             f"of HALP {in_words(floor['halp', 8].values())}",
             expected="more than 10 times higher",
+            paper="HALP ends at a more accurate solution",
         ),
         judge(
             "8-bit HALP converges at SVRG's rate",
@@ -109,6 +112,7 @@ def check(norms: Series, size: str) -> list[Verdict]:
             measured=f"factor per epoch: HALP {in_words(rates.values())}, "
             f"SVRG {in_words(slopes.values())}",
             expected="at most 10% lost in the exponent",
+            paper="HALP follows SVRG's curve",
         ),
         judge(
             "the floor of LP-SVRG is proportional to the grid spacing",

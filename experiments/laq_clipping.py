@@ -182,11 +182,13 @@ def check(clipping: Clipping, size: str) -> list[Verdict]:
         judge_mean(
             "without clipping the ratio grows with the size of the layer",
             clipping.slopes(NONE), above=FLAT, unit=slope,
+            paper="grows with the size of the layer",
         ),
         *(
             judge_mean(
                 f"clipped at c = {c} the ratio does not grow with the size of the layer",
                 clipping.slopes(curve), below=FLAT, unit=slope,
+                paper="flat",
             )
             for c, curve in CLIPS.items()
         ),
@@ -195,6 +197,7 @@ def check(clipping: Clipping, size: str) -> list[Verdict]:
             judge_mean(
                 f"c = {c} starts faster than c = {c + 1} (loss of the first {EARLY} epochs)",
                 later(CLIPS[c + 1], CLIPS[c]), above=0, unit=DECADES,
+                paper="the smaller c, the faster the start and the higher the end",
             )
             for c in (1, 2)
         ),
@@ -206,7 +209,7 @@ def check(clipping: Clipping, size: str) -> list[Verdict]:
         judge_mean(
             f"c = 3 ends within {COMPARABLE} decades of whole gradients (training loss)",
             trained.above(network, last, WHOLE), above=-COMPARABLE, below=COMPARABLE,
-            unit=DECADES,
+            unit=DECADES, paper="comparable in speed and accuracy",
         ),
         laq_networks.keeps_accuracy(trained, network, last, WHOLE),
     ]  # fmt: skip

@@ -234,6 +234,7 @@ def _slowness(curves, dimensions):
         yield judge_mean(
             f"{name}: that slow-down is larger than at d = {smallest}",
             {s: x / narrow[s] for s, x in at[TWO].items()}, above=1, unit=TIMES,
+            paper="the larger d, the slower and the more so with 2 bits",
         )  # fmt: skip
         yield judge_mean(
             f"{name}, d = {largest}: clipping takes back a part of it",

@@ -92,11 +92,12 @@ def check(trained: Trained, size: str) -> list[Verdict]:
                 f"{name}: training loss with {SQ4.label} ends within {NEGLIGIBLE} decades of "
                 f"{WHOLE.label}",
                 trained.above(network, SQ4, WHOLE), above=-NEGLIGIBLE, below=NEGLIGIBLE,
-                unit=DECADES,
+                unit=DECADES, paper="SQ4 loses a negligible amount",
             ),
             judge_mean(
                 f"{name}: test accuracy with {SQ2.label} is below {WHOLE.label}",
                 trained.lost(network, SQ2, WHOLE), above=0, unit=POINTS,
+                paper="SQ2 and SQ3 are worse than whole gradients",
             ),
             laq_networks.keeps_accuracy(trained, network, SQ4, WHOLE),
             judge_mean(

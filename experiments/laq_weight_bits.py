@@ -62,5 +62,6 @@ def check(trained: Trained, size: str) -> list[Verdict]:
         for fewer, more in ((LAB, LAQ2), (LAQ2, LAQ3), (LAQ3, LAQ4)):
             verdicts.append(laq_networks.ends_above(trained, network, fewer, more))
         for curve in (LAQ3, LAQ4):
-            verdicts.append(laq_networks.keeps_accuracy(trained, network, curve, FLOAT))
+            kept = laq_networks.keeps_accuracy(trained, network, curve, FLOAT)
+            verdicts.append(kept._replace(paper="3 to 4 bits come close to full precision"))
     return verdicts

@@ -151,7 +151,7 @@ def judged(study: Study, found: Results) -> list[Verdict]:
         judge_mean(
             f"{study.name}: 3 bits cost more at d = {most} than at d = {least}",
             {seed: costs[most][seed] - costs[least][seed] for seed in costs[most]},
-            above=0, unit=DECADES,
+            above=0, unit=DECADES, paper="the larger d, the slower with 3 bits",
         ),
         judge_mean(
             f"{study.name}, d = {most}: clipping lowers the average loss of training",

@@ -209,6 +209,7 @@ def check(ends: Ends, size: str) -> list[Verdict]:
         judge_mean(
             f"{at}SQ2 without clipping loses more than 1 point of test accuracy",
             ends.lost(most, SQ2, WHOLE), above=1, unit=POINTS,
+            paper="SQ2 needs clipping",
         ),
         judge_mean(
             f"{at}SQ2 ends with a lower training loss when clipped at c = 3",
@@ -222,6 +223,7 @@ def check(ends: Ends, size: str) -> list[Verdict]:
             judge_mean(
                 f"{at}{curve.label} loses less than 1 point of test accuracy",
                 ends.lost(most, curve, WHOLE), below=1, unit=POINTS,
+                paper="" if curve is CLIPPED else "needs no clipping",
             )
             for curve in (CLIPPED, SQ3, SQ4)
         ),

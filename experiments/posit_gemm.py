@@ -142,6 +142,7 @@ def check(errors: Errors, size: str) -> list[Verdict]:
             measured=f"error of float32 with FMA / posit32 with quire: "
             f"{in_words(gain.values())}",
             expected=f"> 1e{orders}",
+            paper=f"four orders; {PUBLISHED[FMA] / PUBLISHED[QUIRE]:.3g} at 256 x 256",
         ),
         judge(
             "the gain grows with the size",
@@ -172,6 +173,7 @@ def _published(errors, most):
             {s: abs(e / number - 1) < SHARE for s, e in errors[way, most, 1.0].items()},
             measured=in_words(errors[way, most, 1.0].values()),
             expected=f"{number:.4g} within {SHARE:.0%}",
+            paper=f"{number:.4g}",
         )
         for way, number in PUBLISHED.items()
     ]

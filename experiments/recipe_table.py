@@ -244,6 +244,7 @@ def check(ends: Ends, size: str) -> list[Verdict]:
                 judge_mean(
                     f"{TITLES[network]}, {label}: loses less than {most:g}{unit} to float32",
                     lost(ends, network, label), below=most, unit=unit,
+                    paper="matches training in 16 bits" if label == "FP8" else "",
                 )
             )  # fmt: skip
         if (network, MASTER) in ends:

@@ -237,6 +237,7 @@ def _tolerated(found, case):
         _beyond(found, case, adam(case.steps)),
         below=0.0,
         unit=NATS,
+        paper="1200 steps late without harm (first version)",
     )
 
 

@@ -286,6 +286,7 @@ def check(trained: Trained, size: str) -> list[Verdict]:
                     trained.accuracies(network, SHAMPOO), trained.accuracies(network, MOMENTUM)
                 ),
                 below=0, unit=POINTS,
+                paper="lower (ResNet-50, first version)",
             )
         )  # fmt: skip
         methods = [method for method in METHODS if trained.rates(network, method)]
@@ -300,7 +301,7 @@ def check(trained: Trained, size: str) -> list[Verdict]:
             _differences(
                 trained.tolerances("mlp", SHAMPOO), trained.tolerances("mlp", ADAGRAD)
             ),
-            above=0, unit=DECADES,
+            above=0, unit=DECADES, paper="more tolerant of the rate than AdaGrad",
         )
     )  # fmt: skip
     return verdicts

@@ -192,6 +192,8 @@ def check(results: Results, size: str) -> list[Verdict]:
                 judge_mean(
                     f"{case.origin}: {words}", results.above(case, epoch),
                     above=least, unit=DECADES,
+                    paper="loss and error rise within 20 epochs" if epoch != -1
+                    else "ends in a much worse minimum",
                 )
             )  # fmt: skip
     return verdicts

@@ -8,8 +8,8 @@ gradients goes beyond the paper, which quantises inference.
 
 A network of two hidden layers on digits (paper size: MNIST). All layers are quantised, the last
 one too. Differences are in points of test accuracy against the full-precision network of the
-same seed. The paper's networks are larger: it reports 4-bit weights and activations within a
-point after fine-tuning, and no scale per tensor at 2 bits.
+same seed. The paper's networks are larger: its accuracy after training is of ResNet-50, and
+what fine-tuning gives is of its authors' chip (Keller et al., JSSC, 2023).
 
 Where it fails: fine-tuned, one scale per tensor at W2A4 loses 3 points and not 5: so small a
 network adapts to its grid. Longer fine-tuning was not tried.
@@ -204,10 +204,12 @@ def check(found: Accuracies, size: str) -> list[Verdict]:
         judge_mean(
             "W3A3 after training, vectors of 16: within 1 point of full precision",
             lost(found.after[VECTOR, *w3a3]), below=1, unit=POINTS,
+            paper="W4A4, ResNet-50 on ImageNet: over 75 % top-1",
         ),
         judge_mean(
             "W2A4 fine-tuned, vectors of 16: within 1 point of full precision",
             lost(found.tuned[VECTOR, *w2a4]), below=1, unit=POINTS,
+            paper="W4A4: 0.15 % lost (ResNet-50), 0.7 % (BERT-base)",
         ),
         judge_mean(
             "W2A4 fine-tuned, one scale per tensor: 5 points or more below full precision",

@@ -311,6 +311,8 @@ def experiment(name: str, size: str, workdir: str | None, *, engine: Engine) -> 
         print(f"{verdict.verdict.upper():>9}  {verdict.claim}")
         print(f"{'':>11}measured: {verdict.measured}")
         print(f"{'':>11}expected: {verdict.expected}; seeds {seeds}")
+        if verdict.paper:
+            print(f"{'':>11}the paper: {verdict.paper}")
     print(f"\npicture {folder}/figure.png, table {folder}/results.csv")
     return 0
 

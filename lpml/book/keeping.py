@@ -4,8 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from lpml.book.results import VERDICTS, Result, read_picture
-from lpml.runs import Verdict
+from lpml.book.results import VERDICTS, Result, as_verdict, read_picture
 from lpml.training.run_folder import write_json
 
 KEPT = "results"
@@ -42,9 +41,7 @@ def read_kept(name: str, docs: Path) -> Result | None:
         return None
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        verdicts = tuple(
-            Verdict(*(each[field] for field in Verdict._fields)) for each in record["verdicts"]
-        )
+        verdicts = tuple(map(as_verdict, record["verdicts"]))
         if not verdicts or any(verdict.verdict not in VERDICTS for verdict in verdicts):
             raise ValueError("no verdicts")
         seconds = record["seconds"]

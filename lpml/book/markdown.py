@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from lpml.book.contents import (
     HOW_TO_READ,
+    NOT_STATED,
     ORIGIN,
     TITLE,
     Book,
@@ -66,7 +67,8 @@ def _failing(book: Book) -> list[str]:
     parts = ["## Claims that fail"]
     for entry, result, verdicts in book.failing():
         lines = [
-            f"- {_text(v.claim)} (expected {_text(v.expected)}; measured {_text(v.measured)})"
+            f"- {_text(v.claim)} ({f'the paper: {_text(v.paper)}; ' if v.paper else ''}"
+            f"expected {_text(v.expected)}; measured {_text(v.measured)})"
             for v in verdicts
         ]
         parts += [f"{_link(result.folder.name)}:", "\n".join(lines)]
@@ -100,16 +102,17 @@ def _section(entry: Entry, result: Result) -> list[str]:
         for picture in result.pictures
     ]
     rows = [
-        [f"**{v.verdict}**", v.claim, v.expected, v.measured, ", ".join(map(str, v.seeds))]
+        [f"**{v.verdict}**", v.claim, v.paper or NOT_STATED, v.expected, v.measured,
+         ", ".join(map(str, v.seeds))]
         for v in result.verdicts
-    ]
+    ]  # fmt: skip
     return [
         f"### {name}",
         _text(description.claim),
         *map(_text, description.about),
         f"    {description.command(result.size)}",
         *pictures,
-        _table(["verdict", "claim", "expected", "measured", "seeds"], rows),
+        _table(["verdict", "claim", "the paper", "expected", "measured", "seeds"], rows),
         f"Size: {result.size}. Time: {duration(result.seconds)}. "
         f"Machine: {'; and '.join(result.machines) or 'not recorded'}.",
     ]

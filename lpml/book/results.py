@@ -3,6 +3,7 @@
 import json
 import struct
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,9 +72,7 @@ def read_result(folder: Path) -> Result | None:
     if not (folder / "verdict.json").exists():
         return None
     records = _verdicts(folder)
-    verdicts = tuple(
-        Verdict(*(record[field] for field in Verdict._fields)) for record in records
-    )
+    verdicts = tuple(map(as_verdict, records))
     pictures = tuple(read_picture(p.stem, p) for p in sorted(folder.glob("*.png")))
     runs = sorted(path.parent for path in folder.glob("*/DONE"))
     return Result(
@@ -84,6 +83,11 @@ def read_result(folder: Path) -> Result | None:
         _total([read_seconds(run) for run in runs]),
         tuple(dict.fromkeys(_machine(run / "environment.json") for run in runs)),
     )
+
+
+def as_verdict(record: Mapping[str, Any]) -> Verdict:
+    """A verdict from its record; older ones say nothing of the paper."""
+    return Verdict(**{field: record[field] for field in Verdict._fields if field in record})
 
 
 def seconds_so_far(folder: Path) -> float:
@@ -106,6 +110,7 @@ def _verdicts(folder: Path) -> list[dict[str, Any]]:
     good = isinstance(records, list) and all(
         isinstance(record, dict)
         and all(isinstance(record.get(text), str) for text in texts)
+        and isinstance(record.get("paper", ""), str)
         and isinstance(record.get("seeds"), list)
         and record["verdict"] in VERDICTS
         for record in records

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from lpml.book.contents import (
     HOW_TO_READ,
+    NOT_STATED,
     ORIGIN,
     TITLE,
     Book,
@@ -154,13 +155,14 @@ def _claims(verdicts: Sequence[Verdict]) -> Element:
             "tr",
             tag("td", _verdict(v.verdict)),
             tag("td", v.claim),
+            tag("td", v.paper or NOT_STATED, data_label="The paper"),
             tag("td", v.expected, data_label="Expected"),
             tag("td", v.measured, data_label="Measured"),
             tag("td", ", ".join(map(str, v.seeds)), data_label="Seeds"),
         )
         for v in verdicts
     ]
-    heads = ["Verdict", "Claim", "Expected", "Measured", "Seeds"]
+    heads = ["Verdict", "Claim", "The paper", "Expected", "Measured", "Seeds"]
     head = tag("tr", *(tag("th", word, scope="col") for word in heads))
     return tag("table", tag("thead", head), tag("tbody", *rows), class_="claims")
 

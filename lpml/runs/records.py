@@ -86,8 +86,10 @@ class Verdict(NamedTuple):
       claim: a sentence.
       verdict: `"holds"`, `"fails"` or `"undecided"`.
       measured: the numbers seen, in words.
-      expected: the numbers wanted, in words.
+      expected: the numbers wanted, in words: what decides the verdict.
       seeds: seeds the numbers come from.
+      paper: the paper's own number, in words, with its unit and setting; empty where the claim
+        is not the paper's or its number is not known.
     """
 
     claim: str
@@ -95,13 +97,16 @@ class Verdict(NamedTuple):
     measured: str
     expected: str
     seeds: list[int]
+    paper: str = ""
 
 
-def judge(claim: str, outcomes: Mapping[int, bool], *, measured: str, expected: str) -> Verdict:
+def judge(
+    claim: str, outcomes: Mapping[int, bool], *, measured: str, expected: str, paper: str = ""
+) -> Verdict:
     """A verdict from one outcome per seed: all, none, or (undecided) some of them."""
     seen = set(outcomes.values())
     word = "holds" if seen == {True} else "fails" if seen == {False} else "undecided"
-    return Verdict(claim, word, measured, expected, sorted(outcomes))
+    return Verdict(claim, word, measured, expected, sorted(outcomes), paper)
 
 
 def judge_mean(
@@ -111,6 +116,7 @@ def judge_mean(
     above: float = -math.inf,
     below: float = math.inf,
     unit: str = "",
+    paper: str = "",
 ) -> Verdict:
     """A verdict on a mean over seeds: by its 95 % confidence interval (Student's t).
 
@@ -124,6 +130,7 @@ def judge_mean(
       above: lower bound of the claim.
       below: upper bound of the claim.
       unit: behind the numbers, such as " points".
+      paper: the paper's own number, see `Verdict`.
     """
     from scipy.stats import t  # here, because the table of runs is to come at once without it
 
@@ -140,7 +147,7 @@ def judge_mean(
     measured = f"mean {mean:.3g}{unit}, 95 % within {low:.3g}{unit} to {high:.3g}{unit}"
     bounds = {"above": above, "below": below}
     expected = [f"{name} {x:g}{unit}" for name, x in bounds.items() if math.isfinite(x)]
-    return Verdict(claim, word, measured, " and ".join(expected), sorted(values))
+    return Verdict(claim, word, measured, " and ".join(expected), sorted(values), paper)
 
 
 def read_run(path: str) -> Run:

@@ -118,10 +118,11 @@ def table(points: Sequence[Point], runs: Mapping[str, Run]) -> list[dict[str, An
 def as_markdown(verdicts: Sequence[Verdict]) -> str:
     """The verdicts as a Markdown table."""
     head = (
-        "| verdict | claim | measured | expected | seeds |\n| --- | --- | --- | --- | --- |\n"
+        "| verdict | claim | measured | expected | the paper | seeds |\n"
+        "| --- | --- | --- | --- | --- | --- |\n"
     )
     return head + "\n".join(
-        f"| **{v.verdict}** | {v.claim} | {v.measured} | {v.expected} | "
+        f"| **{v.verdict}** | {v.claim} | {v.measured} | {v.expected} | {v.paper} | "
         f"{', '.join(map(str, v.seeds))} |"
         for v in verdicts
     )

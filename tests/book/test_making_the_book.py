@@ -4,7 +4,7 @@ import json
 import time
 
 import pytest
-from toys import finish, toy
+from toys import finish, toy, verdict
 
 from lpml.book import make
 from lpml.build import ConfigError
@@ -143,7 +143,10 @@ def test_without_its_data_an_experiment_is_missing_and_no_failure(tmp_path, caps
     assert missing(tmp_path) == {"files"}
 
 
-@pytest.mark.parametrize("content", ["", "[", "[]", "{}", '[{"claim": "c"}]', '"x"'])
+NO_TEXT = json.dumps([verdict(paper=3.1)])
+
+
+@pytest.mark.parametrize("content", ["", "[", "[]", "{}", '[{"claim": "c"}]', '"x"', NO_TEXT])
 def test_a_broken_folder_is_named_and_mended_by_running(content, tmp_path, capsys):
     finish(tmp_path / "runs" / "good")
     (tmp_path / "runs" / "torn").mkdir()

@@ -55,7 +55,7 @@ def written(tmp_path):
         pictures=("figure", "more"),
         seconds=(30.0, 40.0),
     )
-    finish(runs / "one-paper", verdict("holds", size="paper"), seconds=(4000.0, 2000.0))
+    finish(runs / "one-paper", verdict(size="paper", paper="3.1 <t>"), seconds=(4000.0, 2000.0))
     finish(runs / "two", verdict("fails", "gone"), seconds=(1.0, None))
     finish(runs / "tiny-tiny", verdict("holds", size="tiny"))
     doc = "A claim <of> *one*.\n\nSee `<code>`.\n\n    a command\n\nWhere it fails: so and so."
@@ -109,6 +109,21 @@ def test_verdicts_are_counted_by_paper_and_by_figure(written):
     ]
     html = "".join(text for _, text in web(docs).texts)
     assert html.index("Claims that fail") < html.index("Contents") < html.index("A. Uthor")
+
+
+def test_the_papers_number_stands_beside_ours_where_it_gives_one(written):
+    docs, _, _ = written
+    assert [row[2:5] for row in rows(docs, "one-paper")] == [["3.1 &lt;t>", "< 3", "1 to 2"]]
+    assert {row[2] for row in rows(docs, "two")} == {"-"}
+    assert "3.1 <t>" in [text for _, text in web(docs).texts]
+
+
+def test_a_claim_that_fails_is_listed_with_the_papers_number(tmp_path):
+    finish(tmp_path / "runs" / "one", verdict("fails", paper="3.1"), verdict("fails", "two"))
+    write([describe("one", toy("one"))], tmp_path / "runs", tmp_path / "docs")
+    text = (tmp_path / "docs" / "REPRODUCTION.md").read_text(encoding="utf-8")
+    assert "it fell (the paper: 3.1; expected < 3; measured 1 to 2)" in text
+    assert "two (expected < 3; measured 1 to 2)" in text
 
 
 def test_the_web_page_is_well_formed_and_needs_nothing_from_elsewhere(written):

@@ -128,3 +128,10 @@ def test_a_mean_is_judged_by_its_confidence_interval(bounds, word):
 
 def test_what_is_expected_of_a_mean_is_said():
     assert judge_mean("a claim", THREE, above=1, below=3.5).expected == "above 1 and below 3.5"
+
+
+def test_what_the_paper_gives_stands_beside_what_decides():
+    words = "3.1 times (table 2)"
+    one = judge("a claim", {1: True}, measured="2", expected="> 1", paper=words)
+    assert one.paper == judge_mean("a claim", THREE, above=1, paper=words).paper == words
+    assert judge("a claim", {1: True}, measured="2", expected="> 1").paper == ""
