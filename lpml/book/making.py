@@ -81,8 +81,9 @@ def make(
     for name, words in failed.items():
         print(f"failed: {name}: {words}")
     if failed:
+        again = "the same command tries" if minutes else "--minutes=30 runs"
         raise RunFailed(
-            f"{len(failed)} of {len(modules)} experiments failed: {', '.join(failed)}; the "
-            "same command tries them again"
+            f"{len(failed)} of {len(modules)} experiments failed: {', '.join(failed)}; "
+            f"{again} them again"
         )
     return 0

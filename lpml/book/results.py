@@ -12,6 +12,7 @@ from lpml.training.stopwatch import read_seconds
 
 VERDICTS = ("holds", "fails", "undecided")
 NOT_RECORDED = "not recorded"
+FIGURE = "figure.png"
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -56,9 +57,9 @@ def folder_name(name: str, size: str) -> str:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether an experiment's folder has verdicts that can be read."""
+    """Whether an experiment's folder has its figure, and verdicts that can be read."""
     try:
-        return bool(_verdicts(folder))
+        return bool(_verdicts(folder)) and (folder / FIGURE).exists()
     except ValueError:
         return False
 
@@ -67,11 +68,14 @@ def read_result(folder: Path) -> Result | None:
     """The experiment of a folder, None while it is not finished.
 
     Raises:
-      ValueError: its verdicts or one of its pictures cannot be read; names the file.
+      ValueError: its verdicts or one of its pictures cannot be read, or there is no figure;
+        names the file.
     """
     if not (folder / "verdict.json").exists():
         return None
     records = _verdicts(folder)
+    if not (folder / FIGURE).exists():
+        raise ValueError(f"{folder / FIGURE} is missing; the experiment's command draws it")
     verdicts = tuple(map(as_verdict, records))
     pictures = tuple(read_picture(p.stem, p) for p in sorted(folder.glob("*.png")))
     runs = sorted(path.parent for path in folder.glob("*/DONE"))

@@ -1,5 +1,7 @@
 """Synthetic problems whose optimum can be computed: scikit-learn's generators."""
 
+import math
+
 import numpy as np
 
 from lpml.data.dataset import Dataset, finish, float_dtype
@@ -19,7 +21,7 @@ def synthetic_regression(
     Args:
       samples: N, at least 1.
       features: at least 1.
-      noise: standard deviation of the Gaussian noise on y.
+      noise: standard deviation of the Gaussian noise on y, >= 0.
       seed: of the whole problem, 0 to 2**32 - 1.
       dtype: 'float32' or 'float64', of x and y.
       input_bits: width of the fixed-point grid for x (`quantize_inputs`), None for none;
@@ -34,6 +36,8 @@ def synthetic_regression(
     from sklearn.datasets import make_regression
 
     floating = float_dtype(dtype)
+    _check_sizes(samples, features)
+    _check_noise(noise)
     x, y = make_regression(
         n_samples=samples, n_features=features, noise=noise, random_state=seed
     )
@@ -73,10 +77,8 @@ def uniform_regression(
       Hou et al., Analysis of quantized models, ICLR 2019, section 4.1.
     """
     floating = float_dtype(dtype)
-    if samples < 1 or features < 1:
-        raise ValueError(f"samples = {samples} and features = {features} must be at least 1.")
-    if noise < 0:
-        raise ValueError(f"noise = {noise} must not be negative.")
+    _check_sizes(samples, features)
+    _check_noise(noise)
     random = np.random.default_rng(seed)
     w = random.uniform(-0.5, 0.5, features)
     x = random.uniform(-0.5, 0.5, (samples, features))
@@ -116,6 +118,7 @@ def synthetic_classification(
     from sklearn.datasets import make_classification
 
     floating = float_dtype(dtype)
+    _check_sizes(samples, features)
     x, y = make_classification(
         n_samples=samples,
         n_features=features,
@@ -127,3 +130,14 @@ def synthetic_classification(
     x = (x - x.mean(axis=0)) / np.where(spread > 0, spread, 1)
     train = {"x": x.astype(floating), "y": y.astype(np.int32)}
     return finish(Dataset(train, None, classes), input_bits)
+
+
+def _check_sizes(samples, features):
+    """Before scikit-learn does, which has other names for them."""
+    if samples < 1 or features < 1:
+        raise ValueError(f"samples = {samples} and features = {features} must be at least 1.")
+
+
+def _check_noise(noise):
+    if not 0 <= noise < math.inf:
+        raise ValueError(f"noise = {noise} must be finite and not negative.")

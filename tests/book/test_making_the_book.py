@@ -169,6 +169,17 @@ def test_a_picture_that_is_none_is_named(tmp_path):
     assert missing(tmp_path) == {"torn"}
 
 
+def test_a_missing_figure_is_named_and_drawn_again(tmp_path, capsys):
+    finish(tmp_path / "runs" / "bare", pictures=("more",))
+    finish(tmp_path / "runs" / "good")
+    modules = {"bare": toy("bare"), "good": toy("good")}
+    with pytest.raises(RunFailed, match="--minutes=30 runs them again"):
+        book(modules, tmp_path, minutes=0)
+    assert "bare/figure.png is missing" in capsys.readouterr().out
+    assert book(modules, tmp_path) == 0
+    assert missing(tmp_path) == set()
+
+
 def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
     folder = tmp_path / "runs" / "mine"
     folder.mkdir(parents=True)

@@ -169,7 +169,7 @@ def test_whatever_a_text_holds_it_stays_text(written):
     assert "<script" not in markdown
     assert "<b>" not in markdown
     (line,) = [each for each in markdown.splitlines() if each.startswith("| **fails** | a ")]
-    assert len(re.findall(r"(?<!\\)\|", line)) == 6
+    assert len(re.findall(r"(?<!\\)\|", line)) == 7
 
 
 def test_a_verdict_has_a_sign_and_a_word_besides_its_colour(written):

@@ -122,6 +122,22 @@ def test_dtypes_are_kept_and_calls_repeat(source, dtype):
         source(dtype="float16")
 
 
+@pytest.mark.parametrize(
+    ("source", "settings", "words"),
+    [
+        (data.synthetic_regression, dict(samples=-1), "samples = -1"),
+        (data.synthetic_regression, dict(features=0), "features = 0"),
+        (data.synthetic_regression, dict(noise=-0.1), "noise = -0.1"),
+        (data.uniform_regression, dict(samples=0), "samples = 0"),
+        (data.uniform_regression, dict(noise=float("nan")), "noise = nan"),
+        (data.synthetic_classification, dict(samples=0), "samples = 0"),
+    ],
+)
+def test_synthetic_problems_name_the_setting_that_is_out_of_range(source, settings, words):
+    with pytest.raises(ValueError, match=words):
+        source(**settings)
+
+
 def test_train_samples_out_of_range_is_refused():
     with pytest.raises(ValueError, match="train_samples is 0 but must be 1 to 1797"):
         data.digits(train_samples=0)
