@@ -26,7 +26,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "loss_aware": dict(learning_rate=0.1, bits=2, group=1, clip=4.0),
     "momentum": dict(learning_rate=0.1, milestones=(600,)),
     # its steps have one length, whatever the gradient: only a rate of 0 ends them
-    "muon": dict(learning_rate=0.1, decay="linear", decay_steps=400),
+    # steps of one length: what is left at the end is the swing of the momentum, so little of it
+    "muon": dict(learning_rate=0.1, beta=0.5, decay="linear", decay_steps=400),
     "sgd": dict(learning_rate=0.1),
     # vectors: the only matrix of this problem is one column, which would be left to grafting
     "shampoo": dict(learning_rate=0.1, vectors=True, refresh_every=EPOCH, grafting="sgd"),
