@@ -1,4 +1,4 @@
-"""Deep networks with weights in few bits: 8-bit HALP trains as full precision does.
+"""Deep networks with weights of 4 bits: by HALP they train deeper than by LP-SGD.
 
 The experiments on deep networks of De Sa et al., arXiv 1803.03383: LeNet-5, ResNet-20 and an
 LSTM, HALP with one spacing per tensor, recentred once an epoch, against the same steps with a
@@ -15,8 +15,9 @@ the config). Rates are the same for all methods; HALP's mu and the box of LP-SGD
 the best of a grid by training loss, on seed 1 with 4 and 8 bits.
 
 Seen at the default size (means of three seeds): training loss with 4 bits 0.01 in LeNet-5 and
-0.02 in ResNet-20 by HALP, 0.3 and 0.17 by LP-SGD; with 8 bits HALP ends where SVRG does. In
-ResNet-20 SVRG and HALP end above SGD (0.02 against 0.005), as in the authors' runs.
+0.02 in ResNet-20 by HALP, 0.3 and 0.17 by LP-SGD. With 8 bits HALP ends where SVRG does on the
+mean, and seeds are too far apart to say more. In ResNet-20 SVRG, and HALP with it, ends above
+SGD (0.02 against 0.005), as in the authors' runs.
 
 Where it fails: 2 bits do not collapse everywhere. LeNet-5 stays at 50 %, but ResNet-20 ends 2.4
 points below 8 bits, and the LSTM ahead in accuracy, of which its training loss, the highest of
@@ -27,6 +28,7 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
 from experiments import papers
 from experiments.curves import Curve
@@ -68,6 +70,7 @@ RADII = {
 AUTHORS_8 = "1.2 points above (92.2 %, 91.0 %; ResNet-18, CIFAR-10)"
 AUTHORS_2 = "-43 points (49.2 %, 92.2 %; ResNet-18, CIFAR-10)"
 LAST = 3  # epochs whose mean is the end
+LATER = 3  # epochs from which on accuracies are in the picture
 DECADES = " decades"
 POINTS = " points"
 
@@ -138,6 +141,7 @@ def draw(trained: Trained) -> dict[str, Figure]:
     rows = figure.subplots(2, len(networks), squeeze=False)
     for column, network in enumerate(networks):
         above, below = rows[0, column], rows[1, column]
+        by_curve = [trained.accuracies[network, c.method, c.bits] for c in CURVES]
         for curve in CURVES:
             style = METHOD_STYLES[curve.method, curve.bits]
             key = (network, curve.method, curve.bits)
@@ -145,6 +149,13 @@ def draw(trained: Trained) -> dict[str, Figure]:
             _band(below, trained.accuracies[key], *_PERCENT, curve.label, style)
         above.set_yscale("log")
         log_axes(above)
+        lowest, highest = above.get_ylim()
+        if highest < 10 * lowest:  # there powers of ten are no ticks
+            above.yaxis.set_major_formatter(ScalarFormatter())
+            above.yaxis.set_minor_formatter(ScalarFormatter())
+        # what is judged are points at the end, not the way up
+        later = (v[LATER:].min() for curves in by_curve for v in curves.values())
+        below.set_ylim(bottom=100 * min(later) - 2)
         below.grid(True, color="0.88")
         above.set_title(NAMES[network])
         below.set_xlabel("epochs")
@@ -197,6 +208,10 @@ def check(trained: Trained, size: str) -> list[Verdict]:
                 f"{NAMES[network]}: 8-bit HALP validates within a point of SVRG",
                 trained.ahead(*full), above=-1, unit=POINTS,
                 paper=AUTHORS_8 if network == "resnet20" else "",
+            ),
+            judge_mean(
+                f"{NAMES[network]}: 8-bit HALP ends within 0.1 decades of SGD's training loss",
+                trained.decades(network, ("halp", 8), ("sgd", None)), below=0.1, unit=DECADES,
             ),
             judge_mean(
                 f"{NAMES[network]}: 2-bit HALP validates worse than 8-bit HALP",

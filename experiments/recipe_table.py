@@ -170,8 +170,8 @@ def load(finished: dict[str, Run]) -> Ends:
 
 
 COLUMNS = (
-    ("loss", "training loss", "{:.3g}"),
-    ("test_loss", "held-out loss", "{:.3f}"),
+    ("loss", "training loss, nats", "{:.3f}"),
+    ("test_loss", "held-out loss, nats", "{:.3f}"),
     ("accuracy", "held-out accuracy, %", "{:.1f}"),
     ("bytes", "bytes per weight, S and M", "{:.2f}"),
 )

@@ -4,9 +4,11 @@ import inspect
 from types import ModuleType
 from typing import NamedTuple
 
-from lpml.build import ConfigError
 from lpml.runs import Paper
 
+# The chapter of what reproduces no paper.
+NO_PAPER = Paper("Other experiments", authors="", venue="")
+MINUTES = 10.0  # of an experiment that does not say its own: only the order depends on it
 # The paragraph of a docstring that discusses the claims that fail.
 FAILING = "Where it fails:"
 
@@ -20,7 +22,7 @@ class Description(NamedTuple):
       claim: the first line of its docstring.
       about: the further paragraphs, each in one line, commands left out.
       failing: the paragraph that begins with `Where it fails:`; may be empty.
-      paper: what it reproduces a figure of.
+      paper: what it reproduces a figure of, `NO_PAPER` if it does not say.
       minutes: what it takes at the default size on two CPU cores, > 0.
     """
 
@@ -39,17 +41,9 @@ class Description(NamedTuple):
 
 
 def describe(name: str, module: ModuleType) -> Description:
-    """The description of an experiment.
-
-    Raises:
-      ConfigError: it does not say its paper or its minutes.
-    """
-    for constant in ("PAPER", "MINUTES"):
-        if not hasattr(module, constant):
-            raise ConfigError(
-                f"experiments/{name}.py has no {constant}, which the book of results needs"
-            )
+    """The description of an experiment."""
     blocks = inspect.cleandoc(module.__doc__ or "").split("\n\n")
     claim, *about = [" ".join(block.split()) for block in blocks if block[:1] != " "]
     failing = " ".join(text for text in about if text.startswith(FAILING))
-    return Description(name, module, claim, tuple(about), failing, module.PAPER, module.MINUTES)
+    paper, minutes = getattr(module, "PAPER", NO_PAPER), getattr(module, "MINUTES", MINUTES)
+    return Description(name, module, claim, tuple(about), failing, paper, minutes)

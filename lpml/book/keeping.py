@@ -56,5 +56,7 @@ def read_kept(name: str, docs: Path) -> Result | None:
             None if seconds is None else float(seconds),
             tuple(map(str, record["machines"])),
         )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except KeyError as error:
+        raise ValueError(f"{path} cannot be read (it has no {error})") from error
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} cannot be read ({error})") from error

@@ -30,7 +30,7 @@ def page(book: Book) -> str:
     ]
     parts += [*_missing(book), "## How to read it", *HOW_TO_READ]
     for chapter in book.chapters:
-        parts += [f"## {chapter.paper.title}", _reference(chapter.paper)]
+        parts += [f"## {chapter.paper.title}", *_reference(chapter.paper)]
         for entry in chapter.entries:
             for result in entry.results:
                 parts += _section(entry, result)
@@ -118,11 +118,13 @@ def _section(entry: Entry, result: Result) -> list[str]:
     ]
 
 
-def _reference(paper: Paper) -> str:
+def _reference(paper: Paper) -> list[str]:
+    if not paper.authors:
+        return []
     arxiv = (
         f", [arXiv {paper.arxiv}](https://arxiv.org/abs/{paper.arxiv})" if paper.arxiv else ""
     )
-    return f"{paper.authors}. {paper.venue}{arxiv}."
+    return [f"{paper.authors}. {paper.venue}{arxiv}."]
 
 
 def _missing_of(chapter: Chapter) -> int:

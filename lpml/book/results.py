@@ -91,7 +91,7 @@ def read_result(folder: Path) -> Result | None:
 
 def as_verdict(record: Mapping[str, Any]) -> Verdict:
     """A verdict from its record; older ones say nothing of the paper."""
-    return Verdict(**{field: record[field] for field in Verdict._fields if field in record})
+    return Verdict(*({"paper": "", **record}[field] for field in Verdict._fields))
 
 
 def seconds_so_far(folder: Path) -> float:

@@ -108,7 +108,9 @@ def _chapter(chapter: Chapter) -> Element:
     if paper.arxiv:
         address = f"https://arxiv.org/abs/{paper.arxiv}"
         reference += [", ", link(address, f"arXiv {paper.arxiv}")]
-    parts = [tag("h2", paper.title), tag("p", *reference, ".", class_="reference")]
+    parts = [tag("h2", paper.title)]
+    if paper.authors:
+        parts.append(tag("p", *reference, ".", class_="reference"))
     for entry in chapter.entries:
         parts += [_figure(entry, result) for result in entry.results]
         if entry.missing is not None:

@@ -193,7 +193,13 @@ def test_what_cannot_be_asked_for(tmp_path):
     with pytest.raises(ConfigError, match="no finished experiment"):
         book({"toy": toy()}, tmp_path, minutes=0)
     assert not (tmp_path / "docs").exists()
-    nameless = toy()
-    del nameless.PAPER
-    with pytest.raises(ConfigError, match=r"experiments/toy\.py has no PAPER"):
-        book({"toy": nameless}, tmp_path)
+
+
+def test_what_reproduces_no_paper_has_a_chapter_as_well(tmp_path):
+    module = toy()
+    del module.PAPER, module.MINUTES
+    assert book({"toy": module}, tmp_path) == 0
+    assert "## Other experiments\n\n### toy\n" in page(tmp_path)
+    html = (tmp_path / "docs" / "reproduction.html").read_text()
+    assert "<h2>Other experiments</h2>" in html
+    assert 'class="reference"' not in html
