@@ -12,7 +12,7 @@ the problem: it is swept, at an anchor every epoch.
 
 Where it fails: with 8 bits seeds differ more than mu does. From mu = 0.3 to 10 the geometric
 means are 0.010 to 0.018, in no order, while losses of one mu are 2 to 18 times apart; so a
-seed's best mu is chance, and its neighbour more than 1.5 times off. 0.1 is too small for all.
+seed's best mu is chance, and its neighbour mostly over 1.5 times off. 0.1 is too small for all.
 """
 
 from typing import NamedTuple

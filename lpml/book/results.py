@@ -142,8 +142,9 @@ def _machine(path: Path) -> str:
     try:
         env = json.loads(path.read_text(encoding="utf-8"))
         devices = ", ".join(f"{count} {kind}" for kind, count in env["devices"].items())
+        processor = f" of {env['processor']}" if env.get("processor") else ""
         return (
-            f"{devices}, {env['cpus']} cores; jax {env['packages']['jax']}, "
+            f"{devices}, {env['cpus']} cores{processor}; jax {env['packages']['jax']}, "
             f"Python {env['python']}"
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

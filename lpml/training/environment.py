@@ -25,6 +25,7 @@ _PACKAGES = (
     "lpml",
 )
 _GIT_TIMEOUT_S = 5.0
+_CPUINFO = Path("/proc/cpuinfo")
 
 
 def describe() -> dict[str, Any]:
@@ -40,6 +41,7 @@ def describe() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": f"{platform.system()}-{platform.release()}-{platform.machine()}",
         "cpus": os.cpu_count(),
+        "processor": _processor(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "backend": jax.default_backend(),
         "devices": _devices(),
@@ -47,6 +49,16 @@ def describe() -> dict[str, Any]:
         "x64": bool(jax.config.read("jax_enable_x64")),
         "git": _own_git_state(),
     }
+
+
+def _processor() -> str | None:
+    """The processor's model, None where the system does not say it."""
+    try:
+        lines = _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # other systems than Linux
+        return platform.processor() or None
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, None) or platform.processor() or None
 
 
 def _devices() -> dict[str, int]:

@@ -1,6 +1,7 @@
 """The pages: well-formed, complete, escaped, with the right counts, and the same every time."""
 
 import importlib
+import json
 import re
 from html.parser import HTMLParser
 from urllib.parse import urlparse
@@ -11,6 +12,7 @@ from toys import OTHER, finish, toy, verdict
 from lpml import commands
 from lpml.book.contents import collect, duration
 from lpml.book.describing import describe
+from lpml.book.results import read_result
 from lpml.book.writing import write
 from lpml.runs import Paper
 
@@ -194,6 +196,15 @@ def test_a_figure_has_command_size_time_and_machine(written):
     ):
         assert wanted in texts
     assert "a command" not in texts
+
+
+def test_the_processor_is_said_where_the_runs_say_it(tmp_path):
+    finish(tmp_path / "one")
+    for path in tmp_path.glob("one/*/environment.json"):
+        words = json.loads(path.read_text())
+        path.write_text(json.dumps({**words, "processor": "A Model"}))
+    result = read_result(tmp_path / "one")
+    assert result.machines == ("1 cpu, 2 cores of A Model; jax 1, Python 3",)
 
 
 def test_the_same_results_give_the_same_bytes(written):

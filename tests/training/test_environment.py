@@ -30,6 +30,22 @@ def test_neither_machine_nor_user_is_named():
     assert not [name for name in names if name and re.search(rf"\b{re.escape(name)}\b", text)]
 
 
+@pytest.mark.parametrize(
+    ("lines", "model"),
+    [
+        ("processor\t: 0\nmodel name\t: One: 2\nmodel name\t: Two\n", "One: 2"),
+        ("flags\t: a b\n", platform.processor() or None),
+        (None, platform.processor() or None),
+    ],
+)
+def test_the_processor_is_the_systems_word_for_it(lines, model, tmp_path, monkeypatch):
+    path = tmp_path / "cpuinfo"
+    if lines is not None:
+        path.write_text(lines)
+    monkeypatch.setattr(environment, "_CPUINFO", path)
+    assert environment.describe()["processor"] == model
+
+
 def git(folder, *arguments):
     who = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
     done = subprocess.run(
