@@ -20,8 +20,9 @@ mean, and seeds are too far apart to say more. In ResNet-20 SVRG, and HALP with 
 SGD (0.02 against 0.005), as in the authors' runs.
 
 Some of the boxes are at an edge of their grid. Beyond it LP-SGD's last loss (means of the same
-seeds) is with 8 bits, radius 4 for 2, 0.013 for 0.024 in LeNet-5 and 0.073 for 0.013 in
-ResNet-20; with 4 bits, 0.25 for 0.5, 0.23 for 0.26 and 0.14 for 0.17: within what seeds differ by.
+seeds) is, with 8 bits and radius 4 for 2, 0.013 for 0.024 in LeNet-5 and 0.073 for 0.013 in
+ResNet-20; with 4 bits and 0.25 for 0.5, 0.23 for 0.26 and 0.14 for 0.17: where it falls, by less
+than seeds differ.
 
 Where it fails: 2 bits do not collapse everywhere. LeNet-5 stays at 50 %, but ResNet-20 ends 2.4
 points below 8 bits, and the LSTM ahead in accuracy, of which its training loss, the highest of

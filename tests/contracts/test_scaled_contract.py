@@ -28,7 +28,15 @@ CASES = {name: formats.by_name(name) for name in NAMES} | {
     "mxfp4 even": formats.MXFP4("even"),
     "tables": formats.Scaled(formats.Table([-1.0, -0.3, 0.0, 0.2, 1.0]), 16),
 }
-every_format = pytest.mark.parametrize("fmt", CASES.values(), ids=CASES.keys())
+# What takes longest to compile, and whose parts others have as well.
+LATER = ("vsq3v32m6", "nvfp4 four over six", "tables")
+every_format = pytest.mark.parametrize(
+    "fmt",
+    [
+        pytest.param(fmt, id=name, marks=[pytest.mark.slow] if name in LATER else [])
+        for name, fmt in CASES.items()
+    ],
+)
 # the elements' own contract covers the others
 every_mode = pytest.mark.parametrize("mode", ["nearest", "stochastic"])
 

@@ -155,6 +155,7 @@ def test_means_are_over_tokens_whatever_the_batches():
         assert objective(params, nothing)[0] == 0
 
 
+@pytest.mark.slow
 def test_a_markov_text_is_learned_down_to_its_entropy():
     """The chain's entropy rate is the least mean loss there is; 60 steps come close."""
     settings = dict(classes=6, branching=1.0, seed=2)

@@ -118,6 +118,7 @@ def test_greedily_each_piece_is_the_likeliest_of_the_whole_pass(tiny, logits):
         assert n == LENGTH - 1 or expected[n] == END
 
 
+@pytest.mark.slow
 def test_a_language_that_turns_words_round_is_learned_and_spoken():
     text = data.synthetic_translation(samples=256, test_samples=64, length=4, classes=8)
     model = models.translation_transformer(

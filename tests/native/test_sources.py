@@ -56,6 +56,7 @@ def test_avx512_in_software_equals_the_plain_set(tmp_path):
     compared(built(tmp_path, (*PLAIN, "avx512.cc"), *flags, wider={}), "avx512")
 
 
+@pytest.mark.slow
 def test_all_sets_compared_under_the_address_and_undefined_behaviour_sanitizers(tmp_path):
     flags = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-g1")
     compared(built(tmp_path, (*PLAIN, *build.WIDER), *flags), *here())

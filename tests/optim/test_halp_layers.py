@@ -63,6 +63,7 @@ def norms(layer_offsets, grad_fn):
     return np.asarray(jax.jit(lambda c: jax.lax.scan(epoch, c, jnp.arange(EPOCHS))[1])(start))
 
 
+@pytest.mark.slow
 def test_few_bits_in_the_layers_go_below_what_subtracting_float32_leaves(in_x64):
     """8-bit codes, offsets of 8 bits in the layers, and anchors in float64."""
     floor = np.median(norms(None, in_float32)[-50:])
@@ -79,7 +80,7 @@ def test_of_a_linear_model_the_steps_are_those_of_its_own_difference(least_squar
     np.testing.assert_allclose(through, own, rtol=1e-5)
 
 
-@pytest.mark.parametrize("network", ["halp_mlp", "lenet"])
+@pytest.mark.parametrize("network", ["halp_mlp", pytest.param("lenet", marks=pytest.mark.slow)])
 def test_a_config_runs_with_it(network, monkeypatch, tmp_path):
     config = f"--config=configs/{network}.py:halp,tiny"
     settings = ("--config.optim.layer_offsets=bfloat16", "--config.train.steps=4")
