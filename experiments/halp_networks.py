@@ -21,7 +21,7 @@ SGD (0.02 against 0.005), as in the authors' runs.
 
 Some of the boxes are at an edge of their grid. Beyond it LP-SGD's last loss (means of the same
 seeds) is, with 8 bits and radius 4 for 2, 0.013 for 0.024 in LeNet-5 and 0.073 for 0.013 in
-ResNet-20; with 4 bits and 0.25 for 0.5, 0.23 for 0.26 and 0.14 for 0.17: where it falls, by less
+ResNet-20; with 4 bits and 0.25 for 0.5, 0.23 for 0.26 and 0.14 for 0.17: if lower, by less
 than seeds differ.
 
 Where it fails: 2 bits do not collapse everywhere. LeNet-5 stays at 50 %, but ResNet-20 ends 2.4
