@@ -13,7 +13,7 @@ of three (see `laq_widths`).
 Where it fails: gradients do blow up more the wider the network, but only from 1.2 to 1.4 times,
 where the bound goes from 9 to 31. What that costs is less than what the noise saves in the
 first epoch, when RMSProp's second moment starts at 0 and steps are ten times too long; in the
-last epoch few bits cost a few percent of the loss.
+last epoch few bits cost 4 % of the loss on the mean, which five seeds do not decide.
 """
 
 from matplotlib.figure import Figure
