@@ -42,7 +42,7 @@ from experiments.style import METHOD_STYLES, log_axes
 from lpml.runs import Point, Run, Verdict, judge, judge_mean
 
 PAPER = papers.HALP
-MINUTES = 30  # of two CPU cores, default size
+MINUTES = 45  # of two CPU cores, default size
 
 CONFIG = "configs/halp_networks.py"
 NAMES = {"lenet5": "LeNet-5", "resnet20": "ResNet-20", "lstm": "LSTM"}

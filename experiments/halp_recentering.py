@@ -27,7 +27,7 @@ from experiments.style import log_axes
 from lpml.runs import Point, Run, Verdict, judge, judge_mean
 
 PAPER = papers.HALP
-MINUTES = 15  # of two CPU cores, default size
+MINUTES = 25  # of two CPU cores, default size
 
 CONFIG = "configs/halp_networks.py"
 NETWORKS = {"tiny": ("lenet5",), "default": ("lenet5",), "paper": ("lenet5", "resnet20")}

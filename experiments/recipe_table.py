@@ -24,7 +24,7 @@ from experiments import papers
 from lpml.runs import Point, Run, Verdict, judge, judge_mean
 
 PAPER = papers.FP8
-MINUTES = 40  # of two CPU cores, default size
+MINUTES = 60  # of two CPU cores, default size
 
 CONFIG = "configs/recipe.py"
 SEEDS = {"tiny": (1, 2), "default": (1, 2, 3), "paper": (1, 2, 3)}

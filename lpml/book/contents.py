@@ -79,6 +79,15 @@ class Book(NamedTuple):
         """The experiments without a result at the size asked for."""
         return [entry for entry in self.entries if entry.missing is not None]
 
+    @property
+    def reading(self) -> list[str]:
+        """How to read the pages, in paragraphs."""
+        papers = [
+            e.description.name for e in self.entries for r in e.results if r.size == "paper"
+        ]
+        names = ", ".join(papers) or "none"
+        return [*HOW_TO_READ, f"At the paper's size there are so far: {names}."]
+
     def failing(self) -> list[tuple[Entry, Result, list[Verdict]]]:
         """Every result with claims that fail, and these."""
         found = [

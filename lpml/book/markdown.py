@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable
 
 from lpml.book.contents import (
-    HOW_TO_READ,
     NOT_STATED,
     ORIGIN,
     TITLE,
@@ -28,7 +27,7 @@ def page(book: Book) -> str:
         *_failing(book),
         *_contents(book),
     ]
-    parts += [*_missing(book), "## How to read it", *HOW_TO_READ]
+    parts += [*_missing(book), "## How to read it", *book.reading]
     for chapter in book.chapters:
         parts += [f"## {chapter.paper.title}", *_reference(chapter.paper)]
         for entry in chapter.entries:

@@ -4,7 +4,6 @@ import re
 from collections.abc import Sequence
 
 from lpml.book.contents import (
-    HOW_TO_READ,
     NOT_STATED,
     ORIGIN,
     TITLE,
@@ -32,7 +31,7 @@ def page(book: Book) -> str:
         tag("title", f"{TITLE}: lpml"),
         tag("style", CSS),
     )
-    reading = [tag("p", *prose(text, emphasis=True)) for text in HOW_TO_READ]
+    reading = [tag("p", *prose(text, emphasis=True)) for text in book.reading]
     main = tag(
         "main",
         _summary(book),
