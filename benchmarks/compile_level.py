@@ -3,8 +3,9 @@
     PYTHONPATH=. python benchmarks/compile_level.py [--rounds 3]
 
 Programs are compiled and run at level 3, the default, and at level 2, each in a fresh process
-without a compile cache, in turns: seconds to compile, milliseconds a call (the median of ten),
-medians of the rounds and of the ratios, level 2 over level 3, within a round.
+without a compile cache, in turns: seconds to compile, milliseconds a call (the median of ten).
+They are the processor's, of all threads, so that other work on the machine counts little.
+Medians of the rounds, and of the ratios, level 2 over level 3, within a round.
 """
 
 import argparse
@@ -67,15 +68,15 @@ def measured():
     found = {}
     for name, make in programs().items():
         lowered, arguments = make()
-        start = time.perf_counter()
+        start = time.process_time()
         compiled = lowered.compile()
-        seconds = time.perf_counter() - start
+        seconds = time.process_time() - start
         jax.block_until_ready(compiled(*arguments))
         calls = []
         for _ in range(10):
-            start = time.perf_counter()
+            start = time.process_time()
             jax.block_until_ready(compiled(*arguments))
-            calls.append(1e3 * (time.perf_counter() - start))
+            calls.append(1e3 * (time.process_time() - start))
         found[name] = (seconds, statistics.median(calls))
     return found
 

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 # Before jax is imported, and for the processes that tests start. Most of the suite's time is
-# compiling, of which XLA's highest level takes twice as long for networks as the one below,
-# which lacks vector loops; last bits may differ. Whoever sets a level tests with it.
+# compiling, of which XLA's highest level takes up to twice as long for networks as the one
+# below; last bits may differ. Whoever sets a level tests with it.
 if "xla_backend_optimization_level" not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = (
         os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=2"
