@@ -7,7 +7,6 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import linalg
 from threadpoolctl import threadpool_limits
 
 from lpml.measurements.measurement import Lines, Measurement
@@ -99,6 +98,8 @@ def known_root(
     n: int, condition: float, p: int, epsilon: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """A [n, n] without rounding errors, and (A + epsilon I)^(-1/p) but for its own rounding."""
+    from scipy import linalg  # not above: launches of everything else need none of it
+
     random = np.random.default_rng(seed)
     values = condition ** -np.concatenate([[0, 1], random.uniform(size=n - 2)])
     # sums of n of these, and their quotients by n, are exact in 53 bits
@@ -137,6 +138,8 @@ def _compiled(solver: Callable, p: int, kind: str) -> Callable:
 
 
 def _by_svd(driver: str, p: int, damping: Damping) -> Solve:
+    from scipy import linalg
+
     def solve(stack):
         values, vectors = signed(*linalg.svd(stack[0], lapack_driver=driver))
         unit = np.ones(1, stack.dtype)

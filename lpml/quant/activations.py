@@ -7,8 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from scipy.optimize import minimize_scalar
-from scipy.special import ndtr
 
 ROUNDINGS = ("ceil", "nearest", "nearest_positive")
 ALPHA_GRADIENTS = ("none", "exact", "pact", "lsq")
@@ -218,6 +216,10 @@ def half_gaussian_alpha(bits: int | jax.Array, rounding: str = "ceil") -> float 
 
 @functools.cache
 def _least_error_alpha(bits: int, rounding: str) -> float:
+    # here, because they take a fifth of what a launch imports
+    from scipy.optimize import minimize_scalar
+    from scipy.special import ndtr
+
     k = np.arange(1, 2**bits)
 
     def error(alpha):

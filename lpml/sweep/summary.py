@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from lpml.config import plain
 from lpml.runs import group, render, rows, sort
-from lpml.sweep.drawing import draw
 from lpml.sweep.jobs import Job
 from lpml.sweep.metrics import Metric
 from lpml.sweep.publishing import replace, to_png, write_events
@@ -60,6 +59,8 @@ class Summary(NamedTuple):
 
     def publish(self, folder: str, title: str) -> None:
         """Writes summary.csv, points.csv, summary.png and TensorBoard's copy of them."""
+        from lpml.sweep.drawing import draw  # matplotlib, which single runs do not wait for
+
         columns = [*self._swept(), "n", *_spread(f"final.{self.metric.name}"), *COUNTS]
         text = render(self.settings, "csv", columns=columns)
         replace(os.path.join(folder, "summary.csv"), text.encode())
