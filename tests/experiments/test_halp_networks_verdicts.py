@@ -43,7 +43,7 @@ def test_claims_hold_where_halp_is_ahead_and_two_bits_collapse():
         )
     )
     assert set(seen.values()) == {"holds"}
-    assert len(seen) == 2 * 7 + 1
+    assert len(seen) == 2 * 8 + 1
 
 
 def test_they_fail_where_it_is_not():
