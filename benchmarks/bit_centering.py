@@ -29,6 +29,7 @@ METHODS = {
     "HALP, float32 offsets": lambda: optim.halp(0.01, layer_offsets="float32", **HALP),
     "HALP, bfloat16 offsets": lambda: optim.halp(0.01, layer_offsets="bfloat16", **HALP),
     "HALP, float16 offsets": lambda: optim.halp(0.01, layer_offsets="float16", **HALP),
+    "HALP, E4M3 offsets": lambda: optim.halp(0.01, layer_offsets="e4m3fn", **HALP),
     "HALP, int8 offsets": lambda: optim.halp(0.01, layer_offsets="int8", **HALP),
 }
 NETWORKS = {
@@ -37,12 +38,26 @@ NETWORKS = {
 }
 
 
-def started(model, tx, batch):
-    """A compiled step, its state after the first pass over the data, seconds of compilation."""
+def problem(name):
+    """A network's model and a random batch for it."""
+    make, shape = NETWORKS[name]
+    random = np.random.default_rng(0)
+    x = random.uniform(size=shape).astype(np.float32)
+    y = random.integers(0, 10, shape[0]).astype(np.int32)
+    return make(), jax.device_put({"x": x, "y": y})
+
+
+def initial(model, tx, batch):
+    """What training starts from."""
     params, model_state = jax.jit(model.init)(jax.random.key(0), batch)
-    state = TrainState.create(
+    return TrainState.create(
         params=params, tx=tx, key=jax.random.key(1), model_state=model_state
     )
+
+
+def started(model, tx, batch):
+    """A compiled step, its state after the first pass over the data, seconds of compilation."""
+    state = initial(model, tx, batch)
     if isinstance(tx, optim.PeriodicTransformation):
         state = jax.jit(make_refresh(model, batch_size=len(batch["y"])))(state, batch)
     step = jax.jit(make_step(model, with_grad_norm=False), donate_argnums=0)
@@ -53,12 +68,7 @@ def started(model, tx, batch):
 
 def measure(name, rounds):
     """Prints a line for every method."""
-    make, shape = NETWORKS[name]
-    random = np.random.default_rng(0)
-    x = random.uniform(size=shape).astype(np.float32)
-    y = random.integers(0, 10, shape[0]).astype(np.int32)
-    batch = jax.device_put({"x": x, "y": y})
-    model = make()
+    model, batch = problem(name)
     made = {method: started(model, tx(), batch) for method, tx in METHODS.items()}
     states = {method: state for method, (_, state, _) in made.items()}
     state_bytes = {method: bytes_of(state.opt_state) for method, state in states.items()}
@@ -70,7 +80,7 @@ def measure(name, rounds):
             jax.block_until_ready((states[method], metrics))
             if at >= 2:  # the first are to warm up
                 seconds[method].append(time.perf_counter() - start)
-    print(f"{name}, {shape}, {jax.devices()[0]}, {rounds} rounds")
+    print(f"{name}, {batch['x'].shape}, {jax.devices()[0]}, {rounds} rounds")
     for method, times in seconds.items():
         step, _, compiling = made[method]
         ratios = [a / b for a, b in zip(times, seconds["SGD"], strict=True)]

@@ -21,35 +21,23 @@ NUMBERS = 1 << 20
 
 
 def programs():
-    """Names, and functions that compile: (compiled, arguments)."""
+    """Names, and functions that give a program to compile and its arguments."""
     import jax
-    import numpy as np
-    from bit_centering import METHODS, NETWORKS
+    from bit_centering import METHODS, initial, problem
 
     from lpml import formats
-    from lpml.training.state import TrainState
     from lpml.training.step import make_step
 
     numbers = jax.random.normal(jax.random.key(0), (NUMBERS // 1024, 1024))
 
     def rounding(name, **where):
         by_name = formats.by_name(name)
-        return jax.jit(lambda x: by_name.round(x, **where)).lower(numbers), (numbers,)
+        return jax.jit(lambda x: by_name.round(x, **where)), (numbers,)
 
     def step(network, method):
-        make, shape = NETWORKS[network]
-        model = make()
-        random = np.random.default_rng(0)
-        batch = {"x": random.uniform(size=shape).astype(np.float32)}
-        batch["y"] = random.integers(0, 10, shape[0]).astype(np.int32)
-        params, model_state = jax.jit(model.init)(jax.random.key(0), batch)
-        state = TrainState.create(
-            params=params, tx=METHODS[method](), key=jax.random.key(1), model_state=model_state
-        )
-        return jax.jit(make_step(model, with_grad_norm=False)).lower(state, batch), (
-            state,
-            batch,
-        )
+        model, batch = problem(network)
+        state = initial(model, METHODS[method](), batch)
+        return jax.jit(make_step(model, with_grad_norm=False)), (state, batch)
 
     return {
         "step of LeNet-5, SGD": lambda: step("lenet5", "SGD"),
@@ -67,7 +55,8 @@ def measured():
 
     found = {}
     for name, make in programs().items():
-        lowered, arguments = make()
+        program, arguments = make()
+        lowered = program.lower(*arguments)
         start = time.process_time()
         compiled = lowered.compile()
         seconds = time.process_time() - start

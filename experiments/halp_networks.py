@@ -1,4 +1,4 @@
-"""Deep networks with weights of 4 bits: by HALP they train deeper than by LP-SGD.
+"""HALP trains LeNet-5 and an LSTM with weights of 4 bits deeper than LP-SGD; ResNet-20 is open.
 
 The experiments on deep networks of De Sa et al., arXiv 1803.03383: LeNet-5, ResNet-20 and an
 LSTM, HALP with one spacing per tensor, recentred once an epoch, against the same steps with a

@@ -46,8 +46,9 @@ def checkout(tmp_path_factory):
 def environment():
     """Like an activated environment: `python` and `tensorboard` are this interpreter's."""
     folder = str(Path(sys.executable).parent)
+    without_flags = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     return {
-        **os.environ,
+        **without_flags,  # programs are compiled as the reader's are, not as other tests'
         "PATH": folder + os.pathsep + os.environ["PATH"],
         "JAX_PLATFORMS": "cpu",
         # the programs of other tests, and nothing of these ones in the user's own cache

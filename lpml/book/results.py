@@ -91,7 +91,8 @@ def read_result(folder: Path) -> Result | None:
 
 def as_verdict(record: Mapping[str, Any]) -> Verdict:
     """A verdict from its record; older ones say nothing of the paper."""
-    return Verdict(*({"paper": "", **record}[field] for field in Verdict._fields))
+    fields = {**Verdict._field_defaults, **record}
+    return Verdict(*(fields[name] for name in Verdict._fields))
 
 
 def seconds_so_far(folder: Path) -> float:

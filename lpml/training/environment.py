@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
 import importlib.metadata
@@ -53,10 +54,9 @@ def describe() -> dict[str, Any]:
 
 def _processor() -> str | None:
     """The processor's model, None where the system does not say it."""
-    try:
+    lines = []
+    with contextlib.suppress(OSError):  # other systems than Linux have no such file
         lines = _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:  # other systems than Linux
-        return platform.processor() or None
     models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(models, None) or platform.processor() or None
 
