@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Integer, UInt32
 
+from lpml.formats.eager import one_program
 from lpml.formats.float_bits import opaque
 from lpml.formats.gradients import attach_gradient, check_gradient
 from lpml.formats.rounding import check_mode, needed_bits
@@ -81,6 +82,7 @@ class Elementwise:
     highest value; modes are checked and `bits` are there where the mode needs them.
     """
 
+    @one_program
     def round(
         self,
         x: Float[Array, "*shape"],
@@ -112,6 +114,7 @@ class Elementwise:
         low, high = self._range(x.dtype)
         return attach_gradient(x, y, gradient, inside=(x >= low) & (x <= high))
 
+    @one_program
     def encode(
         self,
         x: Float[Array, "*shape"],
@@ -123,6 +126,7 @@ class Elementwise:
         """Codes of `code_dtype`; arguments as in `round`."""
         return self._encode(*_prepared(x, mode, key, bits)).astype(self.code_dtype)
 
+    @one_program
     def decode(
         self, codes: Integer[Array, "*shape"], dtype: jax.typing.DTypeLike = jnp.float32
     ) -> Float[Array, "*shape"]:

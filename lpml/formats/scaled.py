@@ -27,6 +27,7 @@ from lpml.formats.blocks import (
     negative_axis,
     spread,
 )
+from lpml.formats.eager import one_program
 from lpml.formats.float_bits import from_bits, opaque, to_bits
 from lpml.formats.gradients import attach_gradient, check_gradient
 from lpml.formats.protocol import check_floats, from_wide, to_wide, wide_dtype
@@ -146,6 +147,7 @@ class Scaled:
         """The elements' values, ascending, in units of their block's scale."""
         return self.element.values()
 
+    @one_program
     def round(
         self,
         x: jax.Array,
@@ -183,6 +185,7 @@ class Scaled:
             return attach_gradient(x, y, gradient)
         return attach_gradient(x, y, gradient, inside=self._inside(steps))
 
+    @one_program
     def encode(
         self,
         x: jax.Array,
@@ -199,6 +202,7 @@ class Scaled:
         codes = self.element.encode(steps, mode, bits=words)
         return ScaledArray(codes, scales.codes, scales.outer, axis)
 
+    @one_program
     def decode(
         self, encoded: ScaledArray, dtype: jax.typing.DTypeLike = jnp.float32
     ) -> jax.Array:
