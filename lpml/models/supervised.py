@@ -44,8 +44,8 @@ class Supervised:
       l2: factor of the L2 term, >= 0; part of the objective, so it is in every gradient, full
         or not, and in the reported loss.
       linear: the outputs are linear in the parameters; `gradient_difference` is exact then.
-      heavy: a step takes a millisecond or more. Steps are then dispatched one by one: within a
-        loop XLA's CPU compiler makes convolutions about four times slower (LeNet-5, batch 100).
+      heavy: a step takes a millisecond or more. Steps are then dispatched one by one, which
+        compiles sooner than a loop of them and runs as fast.
       augment: `(key, x) -> x`, applied to the batches of training steps alone; all gradients
         of a step see the same draw.
       input_scale: where x are integer codes, the inputs are `input_scale` times these. They

@@ -11,6 +11,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from lpml.formats import Format, Scaled, random_bits
+from lpml.quant.windows import Window
 
 ROUNDINGS = ("nearest", "stochastic")
 FORMATS = ("weights", "activations", "gradients")
@@ -98,7 +99,7 @@ def dense(
         )
     if not roles.rounds:
         return lax.dot_general(x, w, (((x.ndim - 1,), (0,)), ((), ())))
-    y = _rounded_product(_matmul, x.reshape(-1, x.shape[-1]), w, roles, key)
+    y = _rounded_product(MATMUL, x.reshape(-1, x.shape[-1]), w, roles, key)
     return y.reshape(*x.shape[:-1], w.shape[1])
 
 
@@ -142,44 +143,26 @@ def conv(
             f"inputs {x.shape} and kernel {w.shape} make no convolution: pass "
             "(batch, *space, channels) and (*window, channels, outputs)"
         )
-    window = _Window(
+    window = Window(
         strides=_per_axis(strides, x.ndim - 2),
         padding=padding if isinstance(padding, str) else tuple(map(tuple, padding)),
         dilation=_per_axis(dilation, x.ndim - 2),
     )
     if not roles.rounds:
-        return window(x, w, precision=None)
+        return window(x, w)
     return _rounded_product(window, x, w, roles, key)
 
 
-def _matmul(x, w):
-    return jnp.matmul(x, w, precision=PRECISION)
+class _Matmul:
+    """The product of a dense layer, with the names of `Window`."""
+
+    def __call__(self, x, w, precision):
+        return jnp.matmul(x, w, precision=precision)
+
+    in_images = in_kernel = __call__
 
 
-class _Window(NamedTuple):
-    """A convolution, as a product of two arrays."""
-
-    strides: tuple[int, ...]
-    padding: Any
-    dilation: tuple[int, ...]
-
-    def __call__(self, x: Any, w: Any, precision: Any = PRECISION) -> jax.Array:
-        last = x.ndim - 1
-        space = tuple(range(1, last))
-        numbers = lax.ConvDimensionNumbers(
-            lhs_spec=(0, last, *space),
-            rhs_spec=(last, last - 1, *range(last - 1)),
-            out_spec=(0, last, *space),
-        )
-        return lax.conv_general_dilated(
-            x,
-            w,
-            self.strides,
-            self.padding,
-            rhs_dilation=self.dilation,
-            dimension_numbers=numbers,
-            precision=precision,
-        )
+MATMUL = _Matmul()
 
 
 def _per_axis(count, axes):
@@ -224,7 +207,7 @@ def _forward(multiply, known, x, w, numbers, key):
     # where rounding knows no axis, it is done once and its result is kept.
     kept_x = x if _has_axis(roles.activations) else rounded_x
     kept_w = w if _has_axis(roles.weights) else rounded_w
-    return multiply(rounded_x, rounded_w), (kept_x, kept_w, numbers, key)
+    return multiply(rounded_x, rounded_w, PRECISION), (kept_x, kept_w, numbers, key)
 
 
 def _backward(multiply, known, residuals, g):
@@ -234,8 +217,8 @@ def _backward(multiply, known, residuals, g):
     w_across = _round_kernel(roles.weights, w, -1) if _has_axis(roles.weights) else w
     x_across = _round(roles.activations, x, 0) if _has_axis(roles.activations) else x
     # transposes of the product: unlike jax.vjp they do not compute it again outside of jit
-    (dx,) = jax.linear_transpose(lambda x: multiply(x, w_across), x)(by_x)
-    (dw,) = jax.linear_transpose(lambda w: multiply(x_across, w), w)(by_w)
+    (dx,) = jax.linear_transpose(lambda x: multiply.in_images(x, w_across, PRECISION), x)(by_x)
+    (dw,) = jax.linear_transpose(lambda w: multiply.in_kernel(x_across, w, PRECISION), w)(by_w)
     return dx, dw, None, None
 
 
