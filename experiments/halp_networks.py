@@ -29,6 +29,7 @@ points below 8 bits, and the LSTM ahead in accuracy, of which its training loss,
 all but LP-SGD's, takes less: the others have begun to overfit.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -139,15 +140,30 @@ def load(finished: dict[str, Run]) -> Trained:
     return found
 
 
-def draw(trained: Trained) -> dict[str, Figure]:
-    """Above: training losses. Below: test accuracies. A column for every network."""
+def draw(
+    trained: Trained,
+    curves: Sequence[Curve] = CURVES,
+    names: dict[str, str] = NAMES,
+    *,
+    title: str = "Weights in few bits",
+    from_epoch: int = LATER,
+) -> dict[str, Figure]:
+    """Above: training losses. Below: test accuracies. A column for every network.
+
+    Args:
+      trained: what is shown.
+      curves: of it.
+      names: of the networks, as they are shown.
+      title: of the figure.
+      from_epoch: from which on all accuracies are inside of their axes.
+    """
     networks = list(dict.fromkeys(key[0] for key in trained.losses))
     figure = Figure(figsize=(3.6 * len(networks) + 2.4, 7), layout="constrained")
     rows = figure.subplots(2, len(networks), squeeze=False)
     for column, network in enumerate(networks):
         above, below = rows[0, column], rows[1, column]
-        by_curve = [trained.accuracies[network, c.method, c.bits] for c in CURVES]
-        for curve in CURVES:
+        by_curve = [trained.accuracies[network, c.method, c.bits] for c in curves]
+        for curve in curves:
             style = METHOD_STYLES[curve.method, curve.bits]
             key = (network, curve.method, curve.bits)
             _band(above, trained.losses[key], np.log, np.exp, curve.label, style)
@@ -159,17 +175,17 @@ def draw(trained: Trained) -> dict[str, Figure]:
             above.yaxis.set_major_formatter(ScalarFormatter())
             above.yaxis.set_minor_formatter(ScalarFormatter())
         # what is judged are points at the end, not the way up
-        later = (v[LATER:].min() for curves in by_curve for v in curves.values())
+        later = (v[from_epoch:].min() for by_seed in by_curve for v in by_seed.values())
         below.set_ylim(bottom=100 * min(later) - 2)
         below.grid(True, color="0.88")
-        above.set_title(NAMES[network])
+        above.set_title(names[network])
         below.set_xlabel("epochs")
     rows[0, 0].set_ylabel("training loss (cross entropy, nats)")
     rows[1, 0].set_ylabel("test accuracy, %")
     handles, labels = rows[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center")
     seeds = len(next(iter(trained.losses.values())))
-    figure.suptitle(f"Weights in few bits (lines: means over {seeds} seeds; bands: range)")
+    figure.suptitle(f"{title} (lines: means over {seeds} seeds; bands: range)")
     return {"figure": figure}
 
 
@@ -189,42 +205,59 @@ def check(trained: Trained, size: str) -> list[Verdict]:
     """HALP against LP-SGD at the same bits, against full precision, and at 2 bits."""
     verdicts = []
     for network in NETWORKS[size]:
-        for bits in (8, 4):
-            pair = (network, ("halp", bits), ("lp_sgd", bits))
-            title = f"{NAMES[network]}, {bits} bits: HALP"
-            verdicts += [
-                judge_mean(
-                    f"{title} ends at a lower training loss than LP-SGD",
-                    trained.decades(*pair), below=0, unit=DECADES,
-                ),
-                judge_mean(
-                    f"{title} validates no worse than LP-SGD",
-                    trained.ahead(*pair), above=-0.5, unit=POINTS,
-                    paper="HALP validates better (two networks)",
-                ),
-            ]  # fmt: skip
-        full = (network, ("halp", 8), ("svrg", None))
-        verdicts += [
-            judge_mean(
-                f"{NAMES[network]}: 8-bit HALP ends within 0.1 decades of SVRG's training loss",
-                trained.decades(*full), below=0.1, unit=DECADES,
-            ),
-            judge_mean(
-                f"{NAMES[network]}: 8-bit HALP validates within a point of SVRG",
-                trained.ahead(*full), above=-1, unit=POINTS,
-                paper=AUTHORS_8 if network == "resnet20" else "",
-            ),
-            judge_mean(
-                f"{NAMES[network]}: 8-bit HALP ends within 0.1 decades of SGD's training loss",
-                trained.decades(network, ("halp", 8), ("sgd", None)), below=0.1, unit=DECADES,
-            ),
+        verdicts += against_lp_sgd(trained, network, NAMES[network])
+        verdicts += against_full_precision(
+            trained, network, NAMES[network], paper=AUTHORS_8 if network == "resnet20" else ""
+        )
+        verdicts.append(
             judge_mean(
                 f"{NAMES[network]}: 2-bit HALP validates worse than 8-bit HALP",
                 trained.ahead(network, ("halp", 2), ("halp", 8)), below=0, unit=POINTS,
                 paper=AUTHORS_2 if network == "resnet20" else "",
+            )
+        )  # fmt: skip
+    return [*verdicts, _memory(trained, size)]
+
+
+def against_lp_sgd(trained: Trained, network: str, name: str) -> list[Verdict]:
+    """HALP against LP-SGD at 8 and at 4 bits, of the network that is called `name`."""
+    verdicts = []
+    for bits in (8, 4):
+        pair = (network, ("halp", bits), ("lp_sgd", bits))
+        title = f"{name}, {bits} bits: HALP"
+        verdicts += [
+            judge_mean(
+                f"{title} ends at a lower training loss than LP-SGD",
+                trained.decades(*pair), below=0, unit=DECADES,
+            ),
+            judge_mean(
+                f"{title} validates no worse than LP-SGD",
+                trained.ahead(*pair), above=-0.5, unit=POINTS,
+                paper="HALP validates better (two networks)",
             ),
         ]  # fmt: skip
-    return [*verdicts, _memory(trained, size)]
+    return verdicts
+
+
+def against_full_precision(
+    trained: Trained, network: str, name: str, *, paper: str = ""
+) -> list[Verdict]:
+    """8-bit HALP against SVRG and SGD; `paper` says how it validates against SVRG."""
+    full = (network, ("halp", 8), ("svrg", None))
+    return [
+        judge_mean(
+            f"{name}: 8-bit HALP ends within 0.1 decades of SVRG's training loss",
+            trained.decades(*full), below=0.1, unit=DECADES,
+        ),
+        judge_mean(
+            f"{name}: 8-bit HALP validates within a point of SVRG",
+            trained.ahead(*full), above=-1, unit=POINTS, paper=paper,
+        ),
+        judge_mean(
+            f"{name}: 8-bit HALP ends within 0.1 decades of SGD's training loss",
+            trained.decades(network, ("halp", 8), ("sgd", None)), below=0.1, unit=DECADES,
+        ),
+    ]  # fmt: skip
 
 
 def _memory(trained, size):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments import halp_networks, halp_recentering
+from experiments import halp_images, halp_networks, halp_recentering
 from experiments.halp_networks import CURVES, Trained
 from lpml.config import load
 
@@ -60,6 +60,37 @@ def test_they_fail_where_it_is_not():
     # at equal accuracy two bits are not told from eight
     told = {claim: word for claim, word in seen.items() if "2-bit" not in claim}
     assert set(told.values()) == {"fails"}
+
+
+def test_images_are_judged_by_the_same_claims():
+    found = Trained({}, {}, {})
+    for of in halp_images.SETS["default"]:
+        for curve in halp_images.CURVES:
+            loss = {"halp": 0.1, "svrg": 0.1, "sgd": 0.05}.get(curve.method, 0.2)
+            key = (of, curve.method, curve.bits)
+            found.losses[key] = {s: np.full(3, loss * (1 + 0.01 * s)) for s in SEEDS}
+            found.accuracies[key] = {s: np.full(3, 0.95 - 0.001 * s) for s in SEEDS}
+    seen = words(halp_images.check(found, "default"))
+    assert len(seen) == 2 * 7
+    told = {claim for claim, word in seen.items() if word == "fails"}
+    assert told == {
+        f"{name}: 8-bit HALP ends within 0.1 decades of SGD's training loss"
+        for name in ("MNIST", "Fashion-MNIST")
+    }
+
+
+@pytest.mark.parametrize("size", ["tiny", "default", "paper"])
+def test_points_of_images_train_as_those_of_networks_with_another_set(size):
+    points = halp_images.runs(size)
+    assert len({p.name for p in points}) == len(points)
+    for point in points:
+        config, settings = load(point.config), point.overrides
+        assert config.model.name == "lenet5"
+        assert ("optim.mu" in settings) == ("-halp" in point.name)
+        if size == "default":
+            assert settings["train.steps"] == 10 * settings["train.log_every"]
+            recentred = settings.get("optim.inner_steps")
+            assert recentred == (62 if config.optim.name in ("halp", "svrg") else None)
 
 
 @pytest.mark.parametrize("size", ["tiny", "default", "paper"])

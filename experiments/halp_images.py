@@ -1,0 +1,96 @@
+"""On MNIST and Fashion-MNIST too LeNet-5 in 4 bits trains deeper by HALP than by LP-SGD.
+
+What `halp_networks` claims of LeNet-5 on digits, on real images of 28 x 28, with the same rate
+and the same boxes: 2000 training images of either set, ten epochs, all 10 000 test images.
+Paper: De Sa et al., High-accuracy low-precision training, arXiv 1803.03383.
+
+    python launch.py --experiment=halp_images   (LPML_DATA names the folder with the sets)
+
+The size tiny is LeNet-5 on scikit-learn's digits, which needs no file; paper is all 60 000
+images and 30 epochs.
+"""
+
+from matplotlib.figure import Figure
+
+from experiments import halp_networks, papers
+from experiments.curves import Curve
+from experiments.halp_networks import CONFIG, MUS, RADII, Trained
+from lpml.runs import Point, Run, Verdict
+
+PAPER = papers.HALP
+MINUTES = 35  # of two CPU cores, default size
+
+NAMES = {"digits": "digits", "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
+SETS = {"tiny": ("digits",), "default": ("mnist", "fashion_mnist")}
+SETS["paper"] = SETS["default"]
+SEEDS = {"tiny": (1, 2), "default": (1, 2, 3), "paper": (1, 2, 3)}
+CURVES = (
+    Curve("SGD", "sgd"),
+    Curve("SVRG", "svrg"),
+    Curve("LP-SGD, 8 bits", "lp_sgd", 8),
+    Curve("HALP, 8 bits", "halp", 8),
+    Curve("LP-SGD, 4 bits", "lp_sgd", 4),
+    Curve("HALP, 4 bits", "halp", 4),
+)
+BATCH, EPOCH, EPOCHS = 32, 62, 10  # samples of a step, steps of an epoch
+LIMITED = {
+    "data.limit": 2000,
+    "train.batch_size": BATCH,
+    "train.steps": EPOCH * EPOCHS,
+    "train.log_every": EPOCH,
+    "train.checkpoint_every": EPOCH * EPOCHS,
+}
+
+
+def runs(size: str) -> list[Point]:
+    """Every curve on every set."""
+    return [
+        Point(
+            f"{of}-{curve.method}{curve.bits or ''}-seed{seed}",
+            f"{CONFIG}:lenet5,{curve.method},{'tiny' if size == 'tiny' else 'paper'}",
+            {"seed": seed, **_settings(size, of, curve)},
+        )
+        for of in SETS[size]
+        for curve in CURVES
+        for seed in SEEDS[size]
+    ]
+
+
+def _settings(size, of, curve):
+    settings = {} if size == "tiny" else {"data.name": of}
+    if size == "default":
+        settings |= LIMITED
+        if curve.method in ("halp", "svrg"):
+            settings["optim.inner_steps"] = EPOCH
+    if curve.bits is not None:
+        tuned = ("lenet5", curve.bits)
+        settings["optim.bits"] = curve.bits
+        if curve.method == "halp":
+            settings["optim.mu"] = MUS[tuned]
+        else:
+            settings["optim.radius"] = RADII[tuned]
+    return settings
+
+
+def load(finished: dict[str, Run]) -> Trained:
+    """As `halp_networks`, by set."""
+    return halp_networks.load(finished)
+
+
+def draw(trained: Trained) -> dict[str, Figure]:
+    """Above: training losses. Below: test accuracies. A column for either set."""
+    return halp_networks.draw(
+        trained, CURVES, NAMES, title="LeNet-5, weights in few bits", from_epoch=2
+    )
+
+
+def check(trained: Trained, size: str) -> list[Verdict]:
+    """HALP against LP-SGD at the same bits, and against full precision."""
+    return [
+        verdict
+        for of in SETS[size]
+        for verdict in (
+            *halp_networks.against_lp_sgd(trained, of, NAMES[of]),
+            *halp_networks.against_full_precision(trained, of, NAMES[of]),
+        )
+    ]
