@@ -17,7 +17,8 @@ def one_program(method: Method) -> Method:
     many small programs for every shape; the same goes for grad and vmap outside of jit. Under
     jit it becomes a part of what is traced, as if it were not wrapped. Arrays are arguments of
     the program, and so are the format's own floats, that no scale compiles anew; ints, strings
-    and dtypes are constants of it: a width stays known.
+    and dtypes are constants of it: a width stays known. A format with fields that have no hash
+    is called operation by operation.
     """
 
     @functools.wraps(method)
@@ -34,6 +35,10 @@ def one_program(method: Method) -> Method:
             None if is_given else (type(leaf), leaf)
             for leaf, is_given in zip(leaves, given, strict=True)
         )
+        try:
+            hash((tree, constants))
+        except TypeError:  # an own format's fields that no cache can tell apart
+            return method(self, *args, **kwargs)
         return _run(method, tree, constants, numbers)
 
     return call  # type: ignore[return-value]

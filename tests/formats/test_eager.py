@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lpml import formats
+from lpml.formats.protocol import Elementwise
 
 SHAPE = (3, 5, 64)
 
@@ -81,3 +82,18 @@ def test_an_int_and_its_equals_of_other_types_are_not_taken_for_each_other():
     formats.Fixed(0.5, 4).round(x, "nearest")
     with pytest.raises(ValueError, match="True"):
         formats.Fixed(0.5, True).round(x, "nearest")
+
+
+class Halves(Elementwise):
+    """Multiples of 0.5, by a class that is no pytree and whose objects have no hash."""
+
+    __hash__ = None
+    static_bits = 8
+
+    def _round(self, x, mode, bits):  # noqa: ARG002
+        return jnp.round(2 * x) / 2
+
+
+def test_a_format_that_no_cache_knows_is_called_all_the_same():
+    x = numbers(0)
+    np.testing.assert_array_equal(Halves().round(x), np.round(2 * np.asarray(x)) / 2)
