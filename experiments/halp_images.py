@@ -1,10 +1,15 @@
-"""On MNIST and Fashion-MNIST too LeNet-5 in 4 bits trains deeper by HALP than by LP-SGD.
+"""LeNet-5 in 4 bits by HALP and by LP-SGD, on real images: decided on Fashion-MNIST alone.
 
 What `halp_networks` claims of LeNet-5 on digits, on real images of 28 x 28, with the same rate
 and the same boxes: 2000 training images of either set, ten epochs, all 10 000 test images.
 Paper: De Sa et al., High-accuracy low-precision training, arXiv 1803.03383.
 
     python launch.py --experiment=halp_images   (LPML_DATA names the folder with the sets)
+
+Seen at the default size: with 4 bits HALP ends at two thirds of LP-SGD's training loss on
+Fashion-MNIST, and validates 5 points better. The rest is open with three seeds, as a rate of
+0.1 is steady for SGD and not for the others: SVRG and HALP of 8 bits each have seeds that leap
+up on the way, and end at five times the loss of their best. The rate was not searched anew.
 
 The size tiny is LeNet-5 on scikit-learn's digits, which needs no file; paper is all 60 000
 images and 30 epochs.
