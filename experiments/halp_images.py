@@ -26,8 +26,8 @@ PAPER = papers.HALP
 MINUTES = 35  # of two CPU cores, default size
 
 NAMES = {"digits": "digits", "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
-SETS = {"tiny": ("digits",), "default": ("mnist", "fashion_mnist")}
-SETS["paper"] = SETS["default"]
+IMAGES = ("mnist", "fashion_mnist")
+SETS = {"tiny": ("digits",), "default": IMAGES, "paper": IMAGES}
 SEEDS = {"tiny": (1, 2), "default": (1, 2, 3), "paper": (1, 2, 3)}
 CURVES = (
     Curve("SGD", "sgd"),
@@ -37,10 +37,10 @@ CURVES = (
     Curve("LP-SGD, 4 bits", "lp_sgd", 4),
     Curve("HALP, 4 bits", "halp", 4),
 )
-BATCH, EPOCH, EPOCHS = 32, 62, 10  # samples of a step, steps of an epoch
+EPOCH, EPOCHS = 62, 10  # steps of an epoch of 2000 images
 LIMITED = {
     "data.limit": 2000,
-    "train.batch_size": BATCH,
+    "train.batch_size": 32,
     "train.steps": EPOCH * EPOCHS,
     "train.log_every": EPOCH,
     "train.checkpoint_every": EPOCH * EPOCHS,
