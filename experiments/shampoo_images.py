@@ -226,7 +226,10 @@ def draw(trained: Trained) -> dict[str, Figure]:
             _ends(right, trained, network, method)
         left.xaxis.set_major_locator(MaxNLocator(integer=True))
         left.set(xlabel="epoch", title=f"{NAMES[network]}, best rates (test accuracy)")
-        right.set(xlabel="learning rate", xscale="log", title=f"{NAMES[network]}, all rates")
+        counts = [len(by_seed) for key, by_seed in trained.loss.items() if key[0] == network]
+        single = " (without a bar: one seed)" if min(counts) < max(counts) else ""
+        title = f"{NAMES[network]}, all rates{single}"
+        right.set(xlabel="learning rate", xscale="log", title=title)
         left.set_ylabel("training loss, mean of the epoch (nats)")
         right.set_ylabel("training loss, mean of the last epoch (nats)")
         for axes in (left, right):
@@ -260,6 +263,7 @@ def _ends(axes: Any, trained: Trained, network: str, method: Method) -> None:
     mean = np.array([np.exp(np.log(v).mean()) for v in ends])
     spread = np.array([mean - [v.min() for v in ends], [v.max() for v in ends] - mean])
     spread = np.maximum(spread, 0)  # exp(log x) may miss x
+    spread[:, [len(v) == 1 for v in ends]] = np.nan  # no bar
     axes.errorbar(
         rates, mean, spread, color=method.color, linestyle=method.line, marker=method.marker,
         markersize=4, capsize=3,

@@ -16,7 +16,7 @@ from experiments.translations import Plan, Trained
 from lpml.runs import Point, Verdict
 
 PAPER = papers.SHAMPOO
-MINUTES = 120  # of two CPU cores, default size
+MINUTES = 40  # of two CPU cores, default size
 
 SMALL = Plan(
     "default",
@@ -38,11 +38,11 @@ SMALL = Plan(
             "dir": None,
         },
         "model.width": 128,
-        "optim.warmup_steps": 100,
-        "train.steps": 1000,
-        "train.checkpoint_every": 500,
-        "train.log_every": 50,
-        "train.bleu": 256,
+        "optim.warmup_steps": 60,
+        "train.steps": 600,
+        "train.checkpoint_every": 300,
+        "train.log_every": 30,
+        "train.bleu": 128,
     },
 )
 
