@@ -6,7 +6,7 @@ units, one grid spacing per layer.
     python launch.py --experiment=halp_mlp
 
 Expected (alpha 0.2, batch 25, 40 epochs): training loss with 4 bits HALP 0.008, LP-SVRG 0.015,
-LP-SGD 0.036; with 8 bits all at 0.011. That 4-bit HALP even ends below full-precision SVRG
+LP-SGD 0.033; with 8 bits all at 0.011. That 4-bit HALP even ends below full-precision SVRG
 is no gain in accuracy of the optimizer: its coarse grid drives the weights further out (norm 27
 against 19 after 40 epochs), and cross entropy falls with the norm once all samples are right.
 """

@@ -7,10 +7,10 @@ arXiv 1802.08635, who compare with unweighted scales per tensor only: five ways 
     python launch.py --experiment=laq_against_unweighted
     python launch.py --experiment=laq_against_unweighted --size=paper   (MNIST, CIFAR-10)
 
-What weighting gains cannot exceed what the unweighted optimum loses. That is the `excess` of
-the second picture: the weighted error of the unweighted optimum above the least one. The claims
-are that weighting pays, and that a scale per channel pays more; a claim that fails is an answer
-too. Gains are means over the bits of a pair of runs with the same seed.
+What weighting gains cannot exceed what the unweighted optimum loses. That is the picture of the
+`excess`: the weighted error of the unweighted optimum above the least one. The claims are that
+weighting pays, and that a scale per channel pays more; a claim that fails is an answer too.
+Gains are means over the bits of a pair of runs with the same seed.
 
 Where it fails: at the default size the excess is 1 % (MLP) and 2 % (CifarNet), so there is
 little to gain, and in the CifarNet after training weighting loses: 0.05 decades and 3 points on

@@ -11,7 +11,7 @@ Transformer (Adam: two tensors of state) and a thin ResNet-20 on digits (momentu
 are of held-out data against float32, seed by seed: in nats a character, or points of accuracy.
 
 Where it fails: MXFP6 loses 0.027 nats, its gradients in E2M3 too; nothing else was tried.
-MXFP8, at 0.022, is above FP8 with one scale per tensor; NVFP4, whose gradients are rounded
+MXFP8, at 0.022, is above FP8, which has no scales at all; NVFP4, whose gradients are rounded
 stochastically, lies between.
 """
 

@@ -16,7 +16,7 @@ METHOD_STYLES: dict[tuple[str, int | None], dict[str, Any]] = {
     ("halp", 4): dict(
         color="#D55E00", linestyle=":", marker="o", markevery=(2, 5), mfc="black"
     ),
-    ("lp_sgd", 2): dict(color="#E69F00", linestyle="-.", marker="x", markevery=6),
+    ("lp_sgd", 2): dict(color="#E69F00", linestyle="-.", marker="+", markevery=6),
     ("halp", 2): dict(color="#D55E00", linestyle="-.", marker="x", markevery=(2, 5)),
     ("lp_sgd", 16): dict(color="#E69F00", linestyle="--", marker="s", markevery=6, mfc="white"),
     ("lp_svrg", 8): dict(color="#0072B2", linestyle="-", marker="^", markevery=(3, 6)),

@@ -157,9 +157,18 @@ def _folder(workdir: str | None, name: str, *, flag: str = "workdir") -> str:
 def run_name(path: str, overrides: Mapping[str, Any]) -> str:
     """Folder of a run without --workdir: config, variant and what was changed."""
     file, _, variant = path.partition(":")
-    settings = [f"{key}={value}" for key, value in overrides.items() if key not in UNNAMED]
+    settings = [
+        f"{key}={_in_a_name(value)}" for key, value in overrides.items() if key not in UNNAMED
+    ]
     words = [Path(file).stem, *filter(None, variant.split(",")), *settings]
     return ",".join(words).replace(os.sep, "_").replace(" ", "")[:200]
+
+
+def _in_a_name(value: Any) -> str:
+    """A value in one line, a section as its settings."""
+    if isinstance(value, Mapping | ConfigDict):
+        return ";".join(f"{key}:{_in_a_name(value[key])}" for key in sorted(value))
+    return str(value)
 
 
 def dry_run(config: ConfigDict) -> int:

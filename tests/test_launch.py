@@ -137,6 +137,10 @@ def test_a_finished_run_says_so_and_does_nothing(finished):
         (("--config=configs/halp_mlp.py:lp_sgd,tiny",), "halp_mlp,lp_sgd,tiny"),
         ((*BITS6, "--config.seed=3"), "halp_regression,tiny,optim.bits=6,seed=3"),
         ((TINY, "--config.data.dir=/x/y"), "halp_regression,tiny"),
+        (
+            (TINY, """--config.optim={"name": "sgd",\n"learning_rate": 0.005}"""),
+            "halp_regression,tiny,optim=learning_rate:0.005;name:sgd",
+        ),
     ],
 )
 def test_default_folders_are_named_by_what_was_asked(

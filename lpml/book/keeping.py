@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from lpml.book.results import VERDICTS, Result, as_verdict, read_picture
+from lpml.book.results import SIZES, Result, are_verdicts, as_verdict, is_time, read_picture
 from lpml.training.run_folder import write_json
 
 KEPT = "results"
@@ -41,20 +41,25 @@ def read_kept(name: str, docs: Path) -> Result | None:
         return None
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        verdicts = tuple(map(as_verdict, record["verdicts"]))
-        if not verdicts or any(verdict.verdict not in VERDICTS for verdict in verdicts):
-            raise ValueError("no verdicts")
-        seconds = record["seconds"]
+        if not are_verdicts(record["verdicts"]):
+            raise ValueError("it holds no list of verdicts")
+        size, seconds, machines = record["size"], record["seconds"], record["machines"]
+        if size not in SIZES:
+            raise ValueError(f"{size!r} is none of the sizes {', '.join(SIZES)}")
+        if not is_time(seconds):
+            raise ValueError(f"{seconds!r} is no number of seconds")
+        if not isinstance(machines, list):
+            raise ValueError("its machines are no list")
         return Result(
             Path(name),
-            str(record["size"]),
-            verdicts,
+            size,
+            tuple(map(as_verdict, record["verdicts"])),
             tuple(
                 read_picture(each, docs / "pictures" / file)
                 for each, file in record["pictures"].items()
             ),
             None if seconds is None else float(seconds),
-            tuple(map(str, record["machines"])),
+            tuple(map(str, machines)),
         )
     except KeyError as error:
         raise ValueError(f"{path} cannot be read (it has no {error})") from error

@@ -5,8 +5,7 @@ from pathlib import Path
 from types import ModuleType
 
 from lpml.book.describing import describe
-from lpml.book.missing import run_missing
-from lpml.book.results import folder_name, is_finished
+from lpml.book.missing import has_result, run_missing
 from lpml.book.writing import write
 from lpml.build import ConfigError
 from lpml.sweep import Engine
@@ -29,7 +28,7 @@ def make(
     should_stop: Callable[[], bool],
     sentence: Callable[[Exception], str] = str,
 ) -> int:
-    """Runs the experiments that are missing, and writes the pages of all that are finished.
+    """Runs the experiments that have no result, and writes the pages of all that have.
 
     Args:
       modules: the experiments by name, in the order to show.
@@ -56,9 +55,11 @@ def make(
             "for their pages"
         )
     described = [describe(name, module) for name, module in modules.items()]
+    pages = docs or DOCS
     progress = run_missing(
         described,
         runs,
+        pages,
         size=size,
         minutes=minutes,
         engine=engine,
@@ -68,9 +69,8 @@ def make(
     for name, words in progress.without_data.items():
         print(f"without its data: {name}: {words}")
     failed = dict(progress.failed)
-    anything = any(is_finished(runs / folder_name(name, size)) for name in modules)
+    anything = any(has_result(name, runs, pages, size=size) for name in modules)
     if anything or not minutes:
-        pages = docs or DOCS
         written = write(described, runs, pages, size=size, reasons=progress.reasons)
         failed |= written.broken
         missing = ", ".join(written.missing) or "none"

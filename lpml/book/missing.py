@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 
 from lpml.book.describing import Description
+from lpml.book.keeping import read_kept
 from lpml.book.results import (
     VERDICTS,
     folder_name,
@@ -51,6 +52,7 @@ class Progress(NamedTuple):
 def run_missing(
     descriptions: Sequence[Description],
     runs: Path,
+    docs: Path,
     *,
     size: str,
     minutes: float,
@@ -58,7 +60,7 @@ def run_missing(
     should_stop: Callable[[], bool],
     sentence: Callable[[Exception], str] = str,
 ) -> Progress:
-    """Runs what is not finished, each experiment in its folder among the runs.
+    """Runs what has no result yet, each experiment in its folder among the runs.
 
     An experiment is stopped as a run is, with its state saved, so that the next call goes on
     there. One that fails does not stop the others.
@@ -66,6 +68,7 @@ def run_missing(
     Args:
       descriptions: all experiments.
       runs: folder of their folders.
+      docs: folder of the pages, where results of runs that are gone are kept.
       size: `"tiny"`, `"default"` or `"paper"`.
       minutes: when to stop, >= 0; 0 runs nothing.
       engine: runs the points of each.
@@ -77,7 +80,7 @@ def run_missing(
     def over():
         return should_stop() or time.monotonic() >= end
 
-    missing = [d for d in descriptions if not is_finished(runs / folder_name(d.name, size))]
+    missing = [d for d in descriptions if not has_result(d.name, runs, docs, size=size)]
     missing.sort(key=lambda d: (_seconds_left(d, runs, size), d.name))
     progress = Progress({}, {}, {})
     for number, description in enumerate(missing, start=1):
@@ -101,6 +104,17 @@ def run_missing(
             progress.failed[name] = sentence(error)
         jax.clear_caches()  # the next one needs none of these programs
     return progress
+
+
+def has_result(name: str, runs: Path, docs: Path, *, size: str) -> bool:
+    """Whether an experiment is finished among the runs, or was and is kept beside the pages."""
+    folder = folder_name(name, size)
+    if is_finished(runs / folder):
+        return True
+    try:
+        return read_kept(folder, docs) is not None
+    except ValueError:
+        return False  # to be made anew
 
 
 def _seconds_left(description, runs, size):

@@ -1,6 +1,7 @@
 """Finished experiments read back from their folders."""
 
 import json
+import math
 import struct
 from collections import Counter
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from lpml.training.stopwatch import read_seconds
 VERDICTS = ("holds", "fails", "undecided")
 NOT_RECORDED = "not recorded"
 FIGURE = "figure.png"
+SIZES = ("tiny", "default", "paper")
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -95,6 +97,31 @@ def as_verdict(record: Mapping[str, Any]) -> Verdict:
     return Verdict(*(fields[name] for name in Verdict._fields))
 
 
+def are_verdicts(records: Any) -> bool:
+    """Whether these are records of verdicts, one at least, every field of its type."""
+    texts = ("claim", "verdict", "measured", "expected")
+    return (
+        isinstance(records, list)
+        and bool(records)
+        and all(
+            isinstance(record, dict)
+            and all(isinstance(record.get(text), str) for text in texts)
+            and isinstance(record.get("paper", ""), str)
+            and isinstance(record.get("seeds"), list)
+            and all(isinstance(seed, int) for seed in record["seeds"])
+            and record["verdict"] in VERDICTS
+            for record in records
+        )
+    )
+
+
+def is_time(seconds: Any) -> bool:
+    """Whether this is a number of seconds, or None for a time that is not recorded."""
+    return seconds is None or (
+        isinstance(seconds, int | float) and math.isfinite(seconds) and seconds >= 0
+    )
+
+
 def seconds_so_far(folder: Path) -> float:
     """What the runs of an experiment took so far, of those that say it."""
     return sum(read_seconds(path.parent) or 0.0 for path in folder.glob("*/config.json"))
@@ -111,16 +138,7 @@ def _verdicts(folder: Path) -> list[dict[str, Any]]:
         records = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read") from error
-    texts = ("claim", "verdict", "measured", "expected", "size")
-    good = isinstance(records, list) and all(
-        isinstance(record, dict)
-        and all(isinstance(record.get(text), str) for text in texts)
-        and isinstance(record.get("paper", ""), str)
-        and isinstance(record.get("seeds"), list)
-        and record["verdict"] in VERDICTS
-        for record in records
-    )
-    if not good or not records:
+    if not are_verdicts(records) or any(record.get("size") not in SIZES for record in records):
         raise ValueError(f"{path} holds no list of verdicts")
     return records
 

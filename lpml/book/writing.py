@@ -39,8 +39,10 @@ def write(
 ) -> Written:
     """Writes `REPRODUCTION.md`, `reproduction.html` and the pictures beside them.
 
-    The README beside the pages gets the table of verdicts. The same results give the same
-    bytes. Each result is kept beside the pages too, and shown again while the runs have none.
+    The README beside the pages gets the table of verdicts where their folder is `docs`, which
+    is where it links to; pages in any other folder leave it alone. The same results give the
+    same bytes. Each result is kept beside the pages too, and shown again while the runs have
+    none.
 
     Args:
       descriptions: all experiments, in the order to show.
@@ -71,7 +73,7 @@ def write(
                 shutil.copyfile(picture.path, target)
         keep(result, docs, files)
     (docs / "REPRODUCTION.md").write_text(markdown.page(book), encoding="utf-8")
-    if size != "tiny":
+    if size != "tiny" and docs.resolve().name == "docs":
         table = markdown.summary(book, page="docs/REPRODUCTION.md")
         _put_into(docs.parent / "README.md", table)
     (docs / "reproduction.html").write_text(webpage.page(book), encoding="utf-8")

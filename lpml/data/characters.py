@@ -170,7 +170,7 @@ def _read(dir: str | None, verify: bool) -> str:
     if path is None:
         raise DataError(
             f"input.txt is not under {root}: put {_WANTED} and name that folder in the "
-            "variable LPML_DATA or with --config.data.dir."
+            "variable LPML_DATA or, for one config, with --config.data.dir."
         )
     content = decompress(read_file(path), path)
     if verify:

@@ -150,7 +150,7 @@ def _read_batches(root: Path, needed: int, verify: bool) -> list[Batch]:
     what = ", ".join(missing) or "CIFAR-10"
     raise DataError(
         f"{what} is not under {root}: put {_WANTED} and name that folder in the variable "
-        "LPML_DATA or with --config.data.dir."
+        "LPML_DATA or, for one config, with --config.data.dir."
     )
 
 

@@ -163,7 +163,7 @@ def _find(root: Path, folder: str, name: str, wanted: str) -> Path:
     if path is None:
         raise DataError(
             f"{name} is not under {root}: put {wanted} and name that folder in the variable "
-            "LPML_DATA or with --config.data.dir."
+            "LPML_DATA or, for one config, with --config.data.dir."
         )
     return path
 

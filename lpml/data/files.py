@@ -25,7 +25,7 @@ def data_folder(dir: str | os.PathLike | None, wanted: str) -> Path:
     if not folder:
         raise DataError(
             f"no data folder is set: put {wanted} and name that folder in the variable "
-            "LPML_DATA or with --config.data.dir."
+            "LPML_DATA or, for one config, with --config.data.dir."
         )
     return Path(os.path.expanduser(folder))
 
@@ -87,5 +87,6 @@ def check_md5(data: bytes, expected: str, path: Path) -> None:
     if found != expected:
         raise DataError(
             f"{path} is not the published file, its md5 is {found} and not {expected}: "
-            "fetch it again, or set verify=False if it is a subset of your own."
+            "fetch it again, or set verify=False if it is one of your own (in a config "
+            '--config.data=\'{"name": ..., "verify": False}\').'
         )

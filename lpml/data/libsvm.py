@@ -76,7 +76,7 @@ def _find(name: str, dir: str | None) -> Path:
     if path is None:
         raise DataError(
             f"{name} is not under {root}: put {wanted} and name that folder in the variable "
-            "LPML_DATA or with --config.data.dir."
+            "LPML_DATA or, for one config, with --config.data.dir."
         )
     return path
 

@@ -117,7 +117,7 @@ def _find(
         if found is None:
             raise DataError(
                 f"{name} is not under {root}: put {wanted} and name that folder in the "
-                "variable LPML_DATA or with --config.data.dir."
+                "variable LPML_DATA or, for one config, with --config.data.dir."
             )
         paths[name] = found
     return paths

@@ -105,7 +105,10 @@ def offset_format(name: str | None) -> OffsetFormat:
     """
     if name is None or name == "float32":
         return Unrounded()
-    element: Any = by_name(name)
+    try:
+        element: Any = by_name(name)
+    except ValueError as error:
+        raise ValueError(f"offsets in {name!r}: {error}") from error
     if not isinstance(element, Fixed | Minifloat):
         raise ValueError(f"offsets are held in a minifloat or fixed point, not in {name}")
     if isinstance(element, Fixed):

@@ -160,7 +160,10 @@ class Outputs:
         which = "there is no good checkpoint"
         if good is not None:
             which = f"the last good checkpoint is step {good}"
-        raise RunFailed(f"{name} is not finite at step {step}; {which}")
+        raise RunFailed(
+            f"{name} is not finite at step {step}; {which}; a lower learning rate is the usual "
+            "remedy"
+        )
 
 
 def fit(

@@ -53,7 +53,38 @@ def test_runs_that_are_there_again_take_their_place(kept):
     assert record["pictures"] == {"figure": "one.png"}
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"size": "default", "verdicts": []}'])
+def spoilt(**fields):
+    """A kept result with other fields, or its verdict with them."""
+    record = {
+        "size": "default",
+        "verdicts": [verdict()],
+        "pictures": {"figure": "one.png"},
+        "seconds": 7.0,
+        "machines": ["1 cpu"],
+    }
+    of = record if fields.keys() <= record.keys() else record["verdicts"][0]
+    of.update(fields)
+    return json.dumps(record)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"size": "default", "verdicts": []}',
+        spoilt(size="huge"),
+        spoilt(seconds=float("nan")),
+        spoilt(seconds=-5),
+        spoilt(seconds="7"),
+        spoilt(machines="1 cpu"),
+        spoilt(seeds=5),
+        spoilt(seeds=["a"]),
+        spoilt(claim=None),
+        spoilt(measured=3),
+        spoilt(verdict="perhaps"),
+    ],
+)
 def test_a_damaged_one_is_named_and_costs_only_itself(kept, text):
     runs, docs, described = kept
     (docs / "results" / "one.json").write_text(text)
@@ -70,6 +101,13 @@ def test_a_missing_picture_is_named(kept):
     assert "one.json cannot be read" in write(described, runs, docs).broken["one"]
 
 
+def finished_elsewhere(docs):
+    """Runs with another result than that of the pages."""
+    runs = docs.parent / "elsewhere"
+    finish(runs / "two")
+    return runs
+
+
 def test_the_readme_beside_the_pages_gets_the_table(kept):
     runs, docs, described = kept
     readme = docs.parent / "README.md"
@@ -81,6 +119,8 @@ def test_the_readme_beside_the_pages_gets_the_table(kept):
     assert text.endswith(f"{END}\nafter\n")
     write(described, runs, docs)
     assert readme.read_text() == text
+    write(described[1:], finished_elsewhere(docs), docs.parent / "other")
+    assert readme.read_text() == text  # it links to docs
     readme.write_text("no marks")
     write(described, runs, docs)
     assert readme.read_text() == "no marks"

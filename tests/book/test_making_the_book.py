@@ -1,6 +1,7 @@
 """What is missing is run: which, in which order, for how long, and what failures cost."""
 
 import json
+import shutil
 import time
 
 import pytest
@@ -59,6 +60,21 @@ def test_what_is_missing_is_run_and_what_is_finished_is_not(tmp_path):
     assert missing(tmp_path) == set()
     assert book(modules, tmp_path) == 0
     assert calls == ["new"]
+
+
+def test_what_is_kept_beside_the_pages_is_not_run_again_unless_it_is_damaged(tmp_path):
+    calls = []
+    modules = {"one": toy("one", calls=calls)}
+    finish(tmp_path / "runs" / "one")
+    assert book(modules, tmp_path) == 0
+    before = page(tmp_path)
+    shutil.rmtree(tmp_path / "runs")
+    assert book(modules, tmp_path) == 0
+    assert calls == []
+    assert page(tmp_path) == before
+    (tmp_path / "docs" / "results" / "one.json").write_text("{")
+    assert book(modules, tmp_path) == 0
+    assert calls == ["one"]
 
 
 def test_the_cheapest_come_first_by_the_last_time_or_what_they_say(tmp_path):

@@ -186,7 +186,8 @@ def test_a_diverging_run_fails_with_step_metric_and_last_good_checkpoint(tmp_pat
     with pytest.raises(RunFailed) as caught:
         train(DIVERGING, str(tmp_path))
     told = re.fullmatch(
-        r"(\w+) is not finite at step (\d+); the last good checkpoint is step (\d+)",
+        r"(\w+) is not finite at step (\d+); the last good checkpoint is step (\d+)"
+        "; a lower learning rate is the usual remedy",
         str(caught.value),
     )
     assert told, str(caught.value)

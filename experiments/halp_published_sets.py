@@ -1,0 +1,98 @@
+"""On small parts of CIFAR-10 and Tiny Shakespeare deep HALP is compared with LP-SGD.
+
+What `halp_networks` claims, on the paper's own kinds of data: a thin ResNet-20 on 1000 images
+of CIFAR-10, and an LSTM on 1000 windows of 64 characters of Tiny Shakespeare, each with its
+whole test set. Paper: De Sa et al., High-accuracy low-precision training, arXiv 1803.03383.
+
+    python launch.py --experiment=halp_published_sets   (LPML_DATA names their folder)
+
+Rates and boxes are those of `halp_networks`, found on digits and on a synthetic language. The
+end is the mean of the last three lines, two epochs apart.
+
+The size tiny is the LSTM of `halp_networks`, which needs no file; paper is both sets whole,
+which `--experiment=halp_networks --size=paper` runs with 2 bits and LP-SVRG as well.
+"""
+
+from matplotlib.figure import Figure
+
+from experiments import halp_networks, papers
+from experiments.halp_images import CURVES
+from experiments.halp_networks import CONFIG, MUS, RADII, Trained
+from lpml.runs import Point, Run, Verdict
+
+PAPER = papers.HALP
+MINUTES = 40  # of two CPU cores, default size
+
+NAMES = {"resnet20": "ResNet-20, CIFAR-10", "lstm": "LSTM, Tiny Shakespeare"}
+NETWORKS = {"tiny": ("lstm",), "default": tuple(NAMES), "paper": tuple(NAMES)}
+SEEDS = {"tiny": (1, 2), "default": (1, 2, 3), "paper": (1, 2, 3)}
+SAMPLES, BATCH = 1000, 32
+EPOCH, EPOCHS = SAMPLES // BATCH, {"resnet20": 12, "lstm": 24}
+BETWEEN = 2  # epochs of two lines: the whole test sets take as long as the training
+DATA = {
+    "resnet20": {"data.limit": SAMPLES, "model.width": 8},
+    "lstm": {
+        "data": {"name": "tinyshakespeare", "context": 64, "limit": SAMPLES, "dir": None},
+        "model.width": 64,
+    },
+}
+
+
+def runs(size: str) -> list[Point]:
+    """Every curve of both networks."""
+    return [
+        Point(
+            f"{network}-{curve.method}{curve.bits or ''}-seed{seed}",
+            f"{CONFIG}:{network},{curve.method},{'tiny' if size == 'tiny' else 'paper'}",
+            {"seed": seed, **_settings(size, network, curve)},
+        )
+        for network in NETWORKS[size]
+        for curve in CURVES
+        for seed in SEEDS[size]
+    ]
+
+
+def _settings(size, network, curve):
+    settings = {}
+    if size == "default":
+        steps = EPOCH * EPOCHS[network]
+        settings = {
+            **DATA[network],
+            "train.batch_size": BATCH,
+            "train.steps": steps,
+            "train.log_every": BETWEEN * EPOCH,
+            "train.checkpoint_every": steps,
+        }
+        if curve.method in ("halp", "svrg"):
+            settings["optim.inner_steps"] = EPOCH
+    if curve.bits is not None:
+        settings["optim.bits"] = curve.bits
+        if curve.method == "halp":
+            settings["optim.mu"] = MUS[network, curve.bits]
+        else:
+            settings["optim.radius"] = RADII[network, curve.bits]
+    return settings
+
+
+def load(finished: dict[str, Run]) -> Trained:
+    """As `halp_networks`."""
+    return halp_networks.load(finished)
+
+
+def draw(trained: Trained) -> dict[str, Figure]:
+    """Above: training losses. Below: test accuracies. A column for either network."""
+    return halp_networks.draw(
+        trained, CURVES, NAMES, title="Weights in few bits", from_epoch=2, epochs=BETWEEN
+    )
+
+
+def check(trained: Trained, size: str) -> list[Verdict]:
+    """HALP against LP-SGD at the same bits, and against full precision."""
+    return [
+        verdict
+        for network in NETWORKS[size]
+        for verdict in (
+            *halp_networks.against_lp_sgd(trained, network, NAMES[network]),
+            *halp_networks.against_full_precision(trained, network, NAMES[network]),
+        )
+    ]
