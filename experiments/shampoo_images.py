@@ -16,8 +16,8 @@ within 0.1 nats of the best, straight lines between the rates tried. The default
 ResNet of 8 layers (20 at paper) by three methods with three rates, of which the middle one, the
 best of an earlier search with seed 1, has the other seeds; and dense layers with eight rates
 for each of three seeds. Both on digits. AdaGrad has no momentum, Shampoo the average over ten
-steps that it has everywhere. In the ResNet Adam's largest rate, with seed 1 alone, ends a little
-below the one that has all seeds, and Shampoo is compared with the latter.
+steps that it has everywhere. In the ResNet Adam's largest rate, with seed 1 alone, ends a
+little below the one that has all seeds, and Shampoo is compared with the latter.
 """
 
 from typing import Any, NamedTuple
