@@ -165,25 +165,27 @@ def check(results: Results, size: str) -> list[Verdict]:
 
     def verdict(
         claim: str, case: tuple[Start, Look], metric: str,
-        fits: Callable[[float], bool], expected: str,
+        fits: Callable[[float], bool], expected: str, paper: str = "",
     ) -> Verdict:  # fmt: skip
         start, look = case
         values = _ends(results[start.name, look], metric)
         words = f"{metric}: {in_words(values.values())}"
         outcomes = {seed: fits(value) for seed, value in values.items()}
-        return judge(f"{look.label}: {claim}", outcomes, measured=words, expected=expected)
+        return judge(
+            f"{look.label}: {claim}", outcomes, measured=words, expected=expected, paper=paper
+        )
 
     return [
         *(
             verdict(
                 "from ||w|| = 10 no loss ever rises", (FAR, look), "monotone",
-                lambda x: x == 1, "1",
+                lambda x: x == 1, "1", "never (theorem 1, ||w|| bounded from below)",
             )
             for look in (RELU, CLIPPED)
         ),
         verdict(
             "from ||w|| = 10 some losses rise", (FAR, IDENTITY), "monotone",
-            lambda x: x < 0.95, "< 0.95",
+            lambda x: x < 0.95, "< 0.95", "descent is not guaranteed",
         ),
         verdict(
             "runs chatter to the end", (FAR, IDENTITY), "chattering",
@@ -200,13 +202,13 @@ def check(results: Results, size: str) -> list[Verdict]:
         *(
             verdict(
                 "beside a spurious minimum runs come to rest there", (BESIDE, look),
-                "at_spurious", lambda x: x > 0.9, "> 0.9",
+                "at_spurious", lambda x: x > 0.9, "> 0.9", "a critical point is where they end",
             )
             for look in (RELU, CLIPPED)
         ),
         verdict(
             "beside a spurious minimum most runs find no rest there", (BESIDE, IDENTITY),
-            "at_spurious", lambda x: x < 0.5, "< 0.5",
+            "at_spurious", lambda x: x < 0.5, "< 0.5", "it is unstable beside a local minimum",
         ),
         *(
             verdict(
