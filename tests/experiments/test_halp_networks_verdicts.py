@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments import halp_images, halp_networks, halp_recentering
+from experiments import halp_images, halp_networks, halp_published_sets, halp_recentering
 from experiments.halp_networks import CURVES, Trained
 from lpml.config import load
 
@@ -62,21 +62,30 @@ def test_they_fail_where_it_is_not():
     assert set(told.values()) == {"fails"}
 
 
-def test_images_are_judged_by_the_same_claims():
+@pytest.mark.parametrize(
+    ("module", "places"),
+    [
+        (halp_images, halp_images.SETS["default"]),
+        (halp_published_sets, halp_published_sets.NETWORKS["default"]),
+    ],
+)
+def test_real_sets_are_judged_by_the_same_claims(module, places):
     found = Trained({}, {}, {})
-    for of in halp_images.SETS["default"]:
+    for of in places:
         for curve in halp_images.CURVES:
             loss = {"halp": 0.1, "svrg": 0.1, "sgd": 0.05}.get(curve.method, 0.2)
             key = (of, curve.method, curve.bits)
             found.losses[key] = {s: np.full(3, loss * (1 + 0.01 * s)) for s in SEEDS}
             found.accuracies[key] = {s: np.full(3, 0.95 - 0.001 * s) for s in SEEDS}
-    seen = words(halp_images.check(found, "default"))
+    seen = words(module.check(found, "default"))
     assert len(seen) == 2 * 7
     told = {claim for claim, word in seen.items() if word == "fails"}
     assert told == {
         f"{name}: 8-bit HALP ends within 0.1 decades of SGD's training loss"
-        for name in ("MNIST", "Fashion-MNIST")
+        for name in (module.NAMES[of] for of in places)
     }
+    figure = module.draw(found)["figure"]
+    assert [axes.get_title() for axes in figure.axes[:2]] == [module.NAMES[of] for of in places]
 
 
 @pytest.mark.parametrize("size", ["tiny", "default", "paper"])
@@ -91,6 +100,23 @@ def test_points_of_images_train_as_those_of_networks_with_another_set(size):
             assert settings["train.steps"] == 10 * settings["train.log_every"]
             recentred = settings.get("optim.inner_steps")
             assert recentred == (62 if config.optim.name in ("halp", "svrg") else None)
+
+
+@pytest.mark.parametrize("size", ["tiny", "default", "paper"])
+def test_points_of_published_sets_have_the_boxes_of_the_networks(size):
+    points = halp_published_sets.runs(size)
+    assert len({p.name for p in points}) == len(points)
+    boxes = {p.name: p.overrides.get("optim.mu") for p in points if "-halp" in p.name}
+    usual = {p.name: p.overrides.get("optim.mu") for p in halp_networks.runs(size)}
+    assert boxes.items() <= usual.items()
+    for point in points:
+        method = load(point.config).optim.name
+        assert method == point.name.split("-")[1].rstrip("0123456789")
+        if size == "default":
+            settings = point.overrides
+            assert settings["train.steps"] % settings["train.log_every"] == 0
+            recentred = settings.get("optim.inner_steps")
+            assert recentred == (31 if method in ("halp", "svrg") else None)
 
 
 @pytest.mark.parametrize("size", ["tiny", "default", "paper"])
