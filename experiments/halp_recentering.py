@@ -97,13 +97,13 @@ def draw(ends: Ends) -> dict[str, Figure]:
     rows = figure.subplots(len(networks), 2, squeeze=False)
     for (left, right), network in zip(rows, networks):
         for axes, values, ticks in ((left, ends.by_epochs, EPOCHS), (right, ends.by_mu, MUS)):
-            for bits in BITS:
+            for place, bits in enumerate(BITS):
                 seen = [list(values[network, bits, tick].values()) for tick in ticks]
                 means = np.exp([np.mean(np.log(v)) for v in seen])
                 spread = (means - [min(v) for v in seen], [max(v) for v in seen] - means)
                 # equal values and their mean can differ by an ulp
                 axes.errorbar(
-                    ticks,
+                    1.05**place * np.array(ticks),  # ranges beside each other
                     means,
                     np.maximum(spread, 0),
                     capsize=3,
