@@ -7,9 +7,10 @@ Paper: De Sa et al., High-accuracy low-precision training, arXiv 1803.03383.
     python launch.py --experiment=halp_images   (LPML_DATA names the folder with the sets)
 
 Seen at the default size: with 4 bits HALP ends at two thirds of LP-SGD's training loss on
-Fashion-MNIST, and validates 5 points better. The rest is open with three seeds, as a rate of
-0.1 is steady for SGD and not for the others: SVRG and HALP of 8 bits each have seeds that leap
-up on the way, and end at five times the loss of their best. The rate was not searched anew.
+Fashion-MNIST, and validates 5 points better. The rest is open with three seeds, as nothing is
+steady at a rate of 0.1: on MNIST seeds of SVRG and of 8-bit HALP leap up on the way, and end at
+five times the loss of their best; on Fashion-MNIST SGD's leap too. The rate is that of digits
+and was not searched anew.
 
 The size tiny is LeNet-5 on scikit-learn's digits, which needs no file; paper is all 60 000
 images and 30 epochs.

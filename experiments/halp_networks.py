@@ -38,12 +38,11 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import ScalarFormatter
 
 from experiments import papers
 from experiments.curves import Curve
 from experiments.halp_mlp import CURVES as SMALL_NETWORK
-from experiments.style import METHOD_STYLES, log_axes
+from experiments.style import METHOD_STYLES, log_axes, plain_ticks
 from lpml.runs import Point, Run, Verdict, judge, judge_mean
 
 PAPER = papers.HALP
@@ -179,10 +178,7 @@ def draw(
             _band(below, trained.accuracies[key], *_PERCENT, epochs, style)
         above.set_yscale("log")
         log_axes(above)
-        lowest, highest = above.get_ylim()
-        if highest < 10 * lowest:  # there powers of ten are no ticks
-            above.yaxis.set_major_formatter(ScalarFormatter())
-            above.yaxis.set_minor_formatter(ScalarFormatter())
+        plain_ticks(above)
         # what is judged are points at the end, not the way up
         later = (v[from_epoch:].min() for by_seed in by_curve for v in by_seed.values())
         below.set_ylim(bottom=100 * min(later) - 2)

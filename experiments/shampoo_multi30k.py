@@ -21,11 +21,11 @@ MINUTES = 40  # of two CPU cores, default size
 SMALL = Plan(
     "default",
     {
-        "shampoo": (3e-4, 1e-3, 3e-3),
-        "adam": (3e-4, 1e-3, 3e-3),
+        "shampoo": (1e-3, 3e-3, 1e-2),
+        "adam": (1e-3, 3e-3, 1e-2),
         "adagrad": (1e-2, 3e-2, 1e-1),
-        "momentum": (3e-2, 1e-1, 3e-1),
-        "muon": (3e-4, 1e-3, 3e-3),
+        "momentum": (1e-1, 3e-1, 1.0),
+        "muon": (1e-3, 3e-3, 1e-2),
     },
     (1, 2, 3),
     timed_steps=200,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import LogLocator, ScalarFormatter
 
 # Colours of Okabe and Ito, which colour-blind readers can tell apart; bits change the dashes.
 METHOD_STYLES: dict[tuple[str, int | None], dict[str, Any]] = {
@@ -28,6 +28,14 @@ METHOD_STYLES: dict[tuple[str, int | None], dict[str, Any]] = {
         color="#CC79A7", linestyle="--", marker="o", markevery=(2, 5), mfc="white"
     ),
 }
+
+
+def plain_ticks(axes: Any) -> None:
+    """Plain numbers on a log axis of less than a decade, where powers of ten are no ticks."""
+    lowest, highest = axes.get_ylim()
+    if highest < 10 * lowest:
+        axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.yaxis.set_minor_formatter(ScalarFormatter())
 
 
 def log_axes(axes: Any) -> None:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from experiments.curves import in_words
 from experiments.rates import bracketed
-from experiments.style import log_axes
+from experiments.style import log_axes, plain_ticks
 from lpml.runs import Point, Run, Verdict, judge, judge_mean
 
 CONFIG = "configs/shampoo_translation.py"
@@ -187,6 +187,7 @@ def draw(trained: Trained, *, title: str) -> dict[str, Figure]:
         axes.set_axisbelow(True)
     rows[0, 0].set_yscale("log")
     log_axes(rows[0, 0])
+    plain_ticks(rows[0, 0])
     rows[0, 0].set_ylabel("validation loss (nats a piece)")
     rows[1, 0].set_ylabel("BLEU of greedy translations, %")
     figure.legend(*rows[0, 0].get_legend_handles_labels(), loc="outside right center")
@@ -217,6 +218,7 @@ def _draw_rates(trained, title):
         _band(axes, np.array(rates), ends.T, method, log=True)
     axes.set(xscale="log", yscale="log")
     log_axes(axes)
+    plain_ticks(axes)
     axes.set(xlabel="learning rate", ylabel="validation loss at the end (nats a piece)")
     axes.set_title(f"{title}: what the choice of a rate costs")
     figure.legend(loc="outside right center")
