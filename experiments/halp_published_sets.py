@@ -27,7 +27,7 @@ NAMES = {"resnet20": "ResNet-20, CIFAR-10", "lstm": "LSTM, Tiny Shakespeare"}
 NETWORKS = {"tiny": ("lstm",), "default": tuple(NAMES), "paper": tuple(NAMES)}
 SEEDS = {"tiny": (1, 2), "default": (1, 2, 3), "paper": (1, 2, 3)}
 SAMPLES, BATCH = 1000, 32
-EPOCH, EPOCHS = SAMPLES // BATCH, {"resnet20": 12, "lstm": 24}
+EPOCH, EPOCHS = SAMPLES // BATCH, {"resnet20": 8, "lstm": 24}
 BETWEEN = 2  # epochs of two lines: the whole test sets take as long as the training
 DATA = {
     "resnet20": {"data.limit": SAMPLES, "model.width": 8},
