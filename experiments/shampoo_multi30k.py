@@ -24,7 +24,7 @@ SMALL = Plan(
         "shampoo": (1e-3, 3e-3, 1e-2),
         "adam": (1e-3, 3e-3, 1e-2),
         "adagrad": (1e-2, 3e-2, 1e-1),
-        "momentum": (1e-1, 3e-1, 1.0),
+        "momentum": (1e-1, 3e-1, 6e-1),
         "muon": (1e-3, 3e-3, 1e-2),
     },
     (1, 2, 3),
