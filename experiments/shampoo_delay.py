@@ -26,7 +26,7 @@ from experiments import papers
 from lpml.runs import Point, Run, Verdict, judge_mean
 
 PAPER = papers.SHAMPOO
-MINUTES = 30  # of two CPU cores, default size
+MINUTES = 8  # of two CPU cores, default size
 
 CONFIG = "configs/shampoo_characters.py"
 SEEDS = (1, 2, 3)

@@ -29,7 +29,7 @@ from experiments.style import log_axes
 from lpml.runs import Point, Run, Verdict, judge
 
 PAPER = papers.SHAMPOO
-MINUTES = 15  # of two CPU cores, default size
+MINUTES = 2  # of two CPU cores, default size
 
 CONFIG = "configs/shampoo_roots.py"
 SEEDS = (1, 2, 3)
