@@ -20,7 +20,7 @@ from experiments.translations import Plan, Trained
 from lpml.runs import Point, Verdict
 
 PAPER = papers.SHAMPOO
-MINUTES = 40  # of two CPU cores, default size
+MINUTES = 60  # of two CPU cores, default size
 
 SMALL = Plan(
     "default",
