@@ -1,4 +1,4 @@
-"""On small parts of CIFAR-10 and Tiny Shakespeare deep HALP is compared with LP-SGD.
+"""HALP begins better than LP-SGD on CIFAR-10, and on Tiny Shakespeare with 4 bits.
 
 What `halp_networks` claims, on the paper's own kinds of data: a thin ResNet-20 on 1000 images
 of CIFAR-10, and an LSTM on 1000 windows of 64 characters of Tiny Shakespeare, each with its
@@ -7,7 +7,13 @@ whole test set. Paper: De Sa et al., High-accuracy low-precision training, arXiv
     python launch.py --experiment=halp_published_sets   (LPML_DATA names their folder)
 
 Rates and boxes are those of `halp_networks`, found on digits and on a synthetic language. The
-end is the mean of the last three lines, two epochs apart.
+end is the mean of the last three lines, two epochs apart. These are beginnings: 8 epochs leave
+the ResNet at a training loss of 2 nats (guessing has 2.3), 24 the LSTM at 1.8 (4.2).
+
+Seen at the default size: ResNet-20 validates 7 points better by HALP than by LP-SGD with 8
+bits, 8 points with 4, and HALP is near SVRG. What helps there is less variance as much as bits:
+full-precision SGD is behind both. The LSTM is 1.3 points ahead with 4 bits; with 8 bits nothing
+is told apart.
 
 The size tiny is the LSTM of `halp_networks`, which needs no file; paper is both sets whole,
 which `--experiment=halp_networks --size=paper` runs with 2 bits and LP-SVRG as well.

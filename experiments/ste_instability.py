@@ -32,7 +32,7 @@ from experiments.style import log_axes
 from lpml.runs import Point, Run, Verdict, judge_mean
 
 PAPER = papers.STRAIGHT_THROUGH
-MINUTES = 10  # of two CPU cores, default size
+MINUTES = 6  # of two CPU cores, default size
 
 CONFIG = "configs/ste_networks.py"
 SEEDS = {"tiny": (1, 2), "default": (1, 2, 3), "paper": (1, 2, 3)}

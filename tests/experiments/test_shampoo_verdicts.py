@@ -42,8 +42,9 @@ def fall(end):
 
 
 def images(ends=None, accuracies=None, adagrad=(2.0, 0.5, 0.01, 0.5, 2.0)):
-    """ResNets that fall to `ends`, dense layers with five rates; Shampoo tolerates all five."""
-    ends = {"shampoo": 0.001, "adam": 0.005, "momentum": 0.01} | (ends or {})
+    """Networks that fall to `ends` with the middle one of three rates, AdaGrad's of five."""
+    usual = {"shampoo": 0.001, "adam": 0.005, "momentum": 0.01, "muon": 0.02}
+    ends = usual | (ends or {})
     accuracies = {"shampoo": 96.0, "adam": 97.0, "momentum": 97.0} | (accuracies or {})
     found = shampoo_images.Trained({}, {})
 
@@ -51,19 +52,16 @@ def images(ends=None, accuracies=None, adagrad=(2.0, 0.5, 0.01, 0.5, 2.0)):
         found.loss[key] = {s: fall(end) ** NOISE[s] for s in SEEDS}
         found.accuracy[key] = {s: accuracies.get(key[1], 90.0) + NOISE[s] ** 2 for s in SEEDS}
 
-    for name, end in ends.items():
-        put(("resnet20", name, 0.1), end)
-        found.accuracy["resnet20", name, 0.1][3] += 0.1 * (name == "shampoo")
-        found.loss["resnet20", name, 1.0] = {1: fall(1e-6)}  # one seed alone is not the best
-        for factor in (0.1, 1.0, 10.0):
-            put(("mlp", name, 0.1 * factor), end)
-        found.accuracy["mlp", name, 0.1] = dict(found.accuracy["resnet20", name, 0.1])
-    for place, end in enumerate(adagrad):
-        put(("mlp", "adagrad", 0.001 * 10**place), end)
-    for name in ends:
-        for factor in (0.1, 10.0):
-            key = ("mlp", name, 0.1 * factor)
-            found.loss[key] = {s: v * 1.01 for s, v in found.loss[key].items()}
+    for network in ("resnet20", "mlp"):
+        for name, end in ends.items():
+            for factor in (0.1, 1.0, 10.0):
+                key = (network, name, 0.1 * factor)
+                put(key, end)
+                if factor != 1:
+                    found.loss[key] = {s: v * 1.01 for s, v in found.loss[key].items()}
+            found.accuracy[network, name, 0.1][3] += 0.1 * (name == "shampoo")
+        for place, end in enumerate(adagrad):
+            put((network, "adagrad", 0.001 * 10**place), end)
     return found
 
 
