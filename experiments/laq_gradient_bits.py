@@ -21,7 +21,7 @@ from experiments.laq_networks import DECADES, NAMES, POINTS, Curve, Trained
 from lpml.runs import Point, Run, Verdict, judge_mean
 
 PAPER = papers.QUANTIZED_MODELS
-MINUTES = 20  # of two CPU cores, default size
+MINUTES = 4  # of two CPU cores, default size
 
 
 def _sent(bits):

@@ -19,7 +19,7 @@ from experiments.laq_networks import Curve, Trained
 from lpml.runs import Point, Run, Verdict
 
 PAPER = papers.QUANTIZED_MODELS
-MINUTES = 20  # of two CPU cores, default size
+MINUTES = 4  # of two CPU cores, default size
 
 FLOAT = Curve("float weights", "float", {}, "#000000", "-", "o")
 LAB = Curve("1 bit (LAB)", "lab", {"optim.bits": 1}, "#CC79A7", ":", "v")

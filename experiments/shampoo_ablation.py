@@ -28,7 +28,7 @@ from experiments import papers
 from lpml.runs import Point, Run, Verdict, judge_mean
 
 PAPER = papers.SHAMPOO
-MINUTES = 40  # of two CPU cores, default size
+MINUTES = 6  # of two CPU cores, default size
 
 CONFIG = "configs/shampoo_characters.py"
 SEEDS = {"tiny": (1, 2), "default": (1, 2, 3), "paper": (1, 2, 3)}
