@@ -30,7 +30,7 @@ from experiments.style import log_axes
 from lpml.runs import Point, Run, Verdict, judge_mean
 
 PAPER = papers.SHAMPOO
-MINUTES = 10  # of two CPU cores, default size
+MINUTES = 5  # of two CPU cores, default size
 
 CONFIG = "configs/shampoo_images.py"
 NAMES = {"mlp": "dense layers", "resnet20": "ResNet"}
@@ -60,8 +60,8 @@ class Method(NamedTuple):
 
 
 SHAMPOO = Method("shampoo", "Shampoo", "#D55E00", "-", "o", 1.0, 1e-2 / STEP)
-ADAM = Method("adam", "Adam", "#0072B2", "--", "s", 0.1, 1e-4)
-ADAGRAD = Method("adagrad", "AdaGrad", "#E69F00", "-.", "^", 0.1, 1e-3)
+ADAM = Method("adam", "Adam", "#0072B2", "--", "s", 1 / STEP, 1e-4)
+ADAGRAD = Method("adagrad", "AdaGrad", "#E69F00", "-.", "^", 1 / STEP, 1e-3)
 MOMENTUM = Method("momentum", "momentum SGD", "#000000", ":", "v", 1.0, 1e-3)
 MUON = Method("muon", "Muon", "#CC79A7", "--", "D", 0.1, 1e-3 / STEP)
 METHODS = (SHAMPOO, ADAM, ADAGRAD, MOMENTUM, MUON)

@@ -26,7 +26,7 @@ from experiments.style import log_axes
 from lpml.runs import Point, Run, Verdict, judge_mean
 
 PAPER = papers.STRAIGHT_THROUGH
-MINUTES = 40  # of two CPU cores, default size
+MINUTES = 5  # of two CPU cores, default size
 
 CONFIG = "configs/ste_networks.py"
 NAMES = {"lenet5": "LeNet-5", "resnet20": "ResNet-20", "vgg11": "VGG-11"}
