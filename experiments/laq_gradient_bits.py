@@ -7,7 +7,7 @@ Figure 4 of Hou, Zhang and Kwok, Analysis of quantized models, ICLR 2019: weight
     python launch.py --experiment=laq_gradient_bits --size=paper   (CIFAR-10; a GPU)
 
 The paper trains CifarNet on CIFAR-10 with Adam, two workers of 64 samples. The default size has
-a network of one hidden layer (60 epochs) and a thin CifarNet (30 epochs), five seeds each, on
+a network of one hidden layer (60 epochs) and a thin CifarNet (30 epochs), ten seeds each, on
 digits, two workers of 32 samples; the end of a curve is the mean of its last five
 epochs. Bytes are what each worker receives: packed codes and scales of every kernel, biases as
 float32. At two workers and 4 bits that is a seventh of a float32 all-reduce.
@@ -21,7 +21,7 @@ from experiments.laq_networks import DECADES, NAMES, POINTS, Curve, Trained
 from lpml.runs import Point, Run, Verdict, judge_mean
 
 PAPER = papers.QUANTIZED_MODELS
-MINUTES = 4  # of two CPU cores, default size
+MINUTES = 6  # of two CPU cores, default size
 
 
 def _sent(bits):

@@ -13,8 +13,8 @@ CONFIG = "configs/laq_networks.py"
 NAMES = {"mlp": "one hidden layer", "cifarnet": "CifarNet"}
 SEEDS = {
     ("mlp", "tiny"): (1, 2),
-    ("mlp", "default"): (1, 2, 3, 4, 5),
-    ("cifarnet", "default"): (1, 2, 3, 4, 5),
+    ("mlp", "default"): tuple(range(1, 11)),
+    ("cifarnet", "default"): tuple(range(1, 11)),
     ("cifarnet", "paper"): (1, 2, 3),
 }
 DECADES = " decades"

@@ -7,7 +7,7 @@ gradients, weights in full precision, of one bit (LAB), and of 2, 3 and 4 bits (
     python launch.py --experiment=laq_weight_bits --size=paper   (CIFAR-10; a GPU)
 
 The paper trains CifarNet on CIFAR-10 with Adam, two workers of 64 samples. The default size has
-a network of one hidden layer (60 epochs) and a thin CifarNet (30 epochs), five seeds each, on
+a network of one hidden layer (60 epochs) and a thin CifarNet (30 epochs), ten seeds each, on
 digits, two workers of 32 samples; the end of a curve is the mean of its last five
 epochs.
 """
@@ -19,7 +19,7 @@ from experiments.laq_networks import Curve, Trained
 from lpml.runs import Point, Run, Verdict
 
 PAPER = papers.QUANTIZED_MODELS
-MINUTES = 4  # of two CPU cores, default size
+MINUTES = 6  # of two CPU cores, default size
 
 FLOAT = Curve("float weights", "float", {}, "#000000", "-", "o")
 LAB = Curve("1 bit (LAB)", "lab", {"optim.bits": 1}, "#CC79A7", ":", "v")

@@ -26,7 +26,7 @@ from experiments.style import log_axes
 from lpml.runs import Point, Run, Verdict, judge_mean
 
 PAPER = papers.STRAIGHT_THROUGH
-MINUTES = 5  # of two CPU cores, default size
+MINUTES = 8  # of two CPU cores, default size
 
 CONFIG = "configs/ste_networks.py"
 NAMES = {"lenet5": "LeNet-5", "resnet20": "ResNet-20", "vgg11": "VGG-11"}
@@ -36,7 +36,7 @@ NETWORKS = {
     "paper": ("lenet5", "resnet20", "vgg11"),
 }
 BITS = (2, 4)
-SEEDS = {"tiny": (1, 2), "default": (1, 2, 3), "paper": (1, 2, 3)}
+SEEDS = {"tiny": (1, 2), "default": (1, 2, 3, 4, 5, 6), "paper": (1, 2, 3)}
 DEEP = ("resnet20", "vgg11")
 DECADES = " decades"
 # Training loss and validation accuracy (percent) by network, bits and estimator.
