@@ -13,8 +13,8 @@ are of held-out data against float32, seed by seed: in nats a character, or poin
 Where it fails: MXFP6 loses 0.027 nats, its gradients in E2M3 and rounded to nearest. That is
 what costs: rounded stochastically it loses 0.002 to 0.004 (three seeds; the config
 configs/recipe.py:transformer with weights, activations and gradients mxfp6e2m3,
-gradient_rounding=stochastic, state and masters float32), with gradients in E3M2 to nearest 0.018
-to 0.020. MXFP8, at 0.022, is above FP8, which has no scales at all.
+gradient_rounding=stochastic, state and masters float32), with gradients in E3M2 to nearest
+0.018 to 0.020. MXFP8, at 0.022, is above FP8, which has no scales at all.
 """
 
 from typing import NamedTuple
