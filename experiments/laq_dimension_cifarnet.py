@@ -8,7 +8,7 @@ filters of the two convolutions. The paper's claim is that the slow-down grows w
     python launch.py --experiment=laq_dimension_cifarnet --size=paper   (CIFAR-10; a GPU)
 
 The default size has thin networks that learn digits, at one rate for all. There the average
-loss of training rises by 16 % at d = 4 and by 25 % at d = 16, of which clipping takes back half.
+loss of training rises by 16 % at d = 4 and by 25 % at d = 16; clipping takes half of that back.
 It takes ten seeds to tell: with three neither the growth nor the gain is decided.
 """
 
