@@ -91,6 +91,7 @@ CURVES: dict[str, Curve] = {
     "sqrt": lambda p: _over(p.d, jnp.sqrt(p.a + p.d) + p.y),
     "rsqrt": _rsqrt,
     "square": lambda p: p.d * (2 * p.a + p.d),
+    "one_minus_square": lambda p: -p.d * (2 * p.a + p.d),  # of tanh's derivative, JAX 0.12
     "integer_pow": _integer_pow,
     "abs": _abs,
 }

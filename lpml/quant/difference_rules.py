@@ -231,7 +231,7 @@ RULES: dict[str, Rule] = {
     "sub": _sub,
     "neg": lambda _, x: -x.by,
     **dict.fromkeys(
-        ("reduce_sum", "cumsum", "reduce_window_sum", "concatenate", "pad"), _linear
+        ("reduce_sum", "cumsum", "reduce_window_sum", "concatenate", "stack", "pad"), _linear
     ),
     "dynamic_slice": _indexed,
     "gather": _gather,
@@ -256,5 +256,5 @@ RULES: dict[str, Rule] = {
 # Operations that only move numbers about: they act on an offset as it is held.
 MOVES = (
     *("reshape", "transpose", "broadcast_in_dim", "squeeze", "expand_dims", "rev", "slice"),
-    *("copy", "stop_gradient", "split"),
+    *("copy", "stop_gradient", "split", "unstack"),
 )
