@@ -27,7 +27,7 @@ from experiments.laq_networks import DECADES, Curve, Trained
 from lpml.runs import Point, Run, Verdict, judge, judge_mean
 
 PAPER = papers.QUANTIZED_MODELS
-MINUTES = 12  # of two CPU cores, default size
+MINUTES = 6  # of two CPU cores, default size
 
 RATIO = "norm_ratio/"
 
