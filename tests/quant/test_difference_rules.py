@@ -67,7 +67,7 @@ SMOOTH = {
     "padded": lambda x: lax.pad(x, jnp.sum(x), ((1, 0, 2), (-1, 2, 0))),
     "stacked": lambda x: jnp.stack([x, 2 * x, jnp.ones_like(x)], axis=1),
     "taken apart": lambda x: jnp.add(*jnp.unstack(x.reshape(2, 6))),
-    "tanh's slope": lambda x: jax.vmap(jax.vmap(jax.grad(jnp.tanh)))(x),
+    "tanh's slope": jax.vmap(jax.vmap(jax.grad(jnp.tanh))),
     "joined": lambda x: jnp.concatenate([x, jnp.ones((1, 3), x.dtype), 2 * x]),
     "taken": lambda x: jnp.take_along_axis(x, CHOSEN[:, None], 1),
     "scattered": lambda x: jnp.zeros_like(x).at[CHOSEN].add(x),
