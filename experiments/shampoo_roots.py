@@ -11,7 +11,7 @@ SVD by QR iteration (gesvd), Newton. Seconds are this machine's, hence only rati
 Then what roots are worth: float32 needs a ridge, and the error that Newton's iteration stops by
 says nothing of the root's.
 
-Where it fails: LAPACK's SVD by divide and conquer, which numpy takes, is two to five times
+Where it fails: LAPACK's SVD by divide and conquer, which numpy takes, is two to seven times
 cheaper than Newton's iteration on a CPU; the paper does not say which SVD it has. Newton's
 products are what an accelerator does best, and none was at hand.
 """
