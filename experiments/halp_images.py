@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from experiments import halp_networks, papers
 from experiments.curves import Curve
-from experiments.halp_networks import CONFIG, MUS, RADII, Trained
+from experiments.halp_networks import CONFIG, Trained
 from lpml.runs import Point, Run, Verdict
 
 PAPER = papers.HALP
@@ -68,14 +68,7 @@ def _settings(size, of, curve):
         settings |= LIMITED
         if curve.method in ("halp", "svrg"):
             settings["optim.inner_steps"] = EPOCH
-    if curve.bits is not None:
-        tuned = ("lenet5", curve.bits)
-        settings["optim.bits"] = curve.bits
-        if curve.method == "halp":
-            settings["optim.mu"] = MUS[tuned]
-        else:
-            settings["optim.radius"] = RADII[tuned]
-    return settings
+    return settings | halp_networks.box("lenet5", curve)
 
 
 def load(finished: dict[str, Run]) -> Trained:

@@ -112,7 +112,7 @@ def runs(size: str) -> list[Point]:
         Point(
             f"{network}-{curve.method}{curve.bits or ''}-seed{seed}",
             f"{CONFIG}:{network},{curve.method},{size}",
-            {"seed": seed, **_settings(network, curve)},
+            {"seed": seed, **box(network, curve)},
         )
         for network in NETWORKS[size]
         for curve in CURVES
@@ -120,13 +120,14 @@ def runs(size: str) -> list[Point]:
     ]
 
 
-def _settings(network, curve):
-    """Bits with the box that was found for them; 2 bits have that of 4."""
+def box(network: str, curve: Curve) -> dict[str, float]:
+    """Settings of a curve's bits: with the box found for them, and 2 bits with that of 4."""
     if curve.bits is None:
         return {}
     tuned = (network, max(curve.bits, 4))
-    box = {"optim.mu": MUS[tuned]} if curve.method == "halp" else {"optim.radius": RADII[tuned]}
-    return {"optim.bits": curve.bits, **box}
+    if curve.method == "halp":
+        return {"optim.bits": curve.bits, "optim.mu": MUS[tuned]}
+    return {"optim.bits": curve.bits, "optim.radius": RADII[tuned]}
 
 
 def load(finished: dict[str, Run]) -> Trained:

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 
 from experiments import halp_networks, papers
 from experiments.halp_images import CURVES
-from experiments.halp_networks import CONFIG, MUS, RADII, Trained
+from experiments.halp_networks import CONFIG, Trained
 from lpml.runs import Point, Run, Verdict
 
 PAPER = papers.HALP
@@ -71,13 +71,7 @@ def _settings(size, network, curve):
         }
         if curve.method in ("halp", "svrg"):
             settings["optim.inner_steps"] = EPOCH
-    if curve.bits is not None:
-        settings["optim.bits"] = curve.bits
-        if curve.method == "halp":
-            settings["optim.mu"] = MUS[network, curve.bits]
-        else:
-            settings["optim.radius"] = RADII[network, curve.bits]
-    return settings
+    return settings | halp_networks.box(network, curve)
 
 
 def load(finished: dict[str, Run]) -> Trained:

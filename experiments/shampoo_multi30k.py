@@ -10,7 +10,7 @@ size tiny is that of `shampoo_translation`, which needs no file, and paper is it
 Momentum SGD leaves the finite numbers at a rate of 1, so its grid ends at 0.6.
 
 Where it fails: a step of Shampoo takes 1.6 times Adam's, as in `shampoo_translation`, and saves
-6 to 9 % of the steps in 600, less than an epoch; longer training was not tried.
+6 to 8 % of the steps in 600, less than an epoch; longer training was not tried.
 """
 
 from matplotlib.figure import Figure
