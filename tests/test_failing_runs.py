@@ -26,7 +26,8 @@ def test_a_diverging_run_names_step_metric_and_last_good_checkpoint(
     said = sentence(capsys.readouterr().err)
     good = newest(folder).name
     assert said.startswith("loss is not finite at step ")
-    assert said.endswith(f"the last good checkpoint is step {good}")
+    assert f"; the last good checkpoint is step {good};" in said
+    assert said.endswith("; a lower learning rate is the usual remedy")
     assert lines(folder)[-1]["step"] >= int(good)
     assert not (folder / "DONE").exists()
     assert here(monkeypatch, *arguments, f"--workdir={folder}") == 1
