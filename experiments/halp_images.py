@@ -19,8 +19,7 @@ images and 30 epochs.
 from matplotlib.figure import Figure
 
 from experiments import halp_networks, papers
-from experiments.curves import Curve
-from experiments.halp_networks import CONFIG, Trained
+from experiments.halp_networks import CONFIG, CURVES, RECENTRED, Trained
 from lpml.runs import Point, Run, Verdict
 
 PAPER = papers.HALP
@@ -30,14 +29,7 @@ NAMES = {"digits": "digits", "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
 IMAGES = ("mnist", "fashion_mnist")
 SETS = {"tiny": ("digits",), "default": IMAGES, "paper": IMAGES}
 SEEDS = {"tiny": (1, 2), "default": (1, 2, 3), "paper": (1, 2, 3)}
-CURVES = (
-    Curve("SGD", "sgd"),
-    Curve("SVRG", "svrg"),
-    Curve("LP-SGD, 8 bits", "lp_sgd", 8),
-    Curve("HALP, 8 bits", "halp", 8),
-    Curve("LP-SGD, 4 bits", "lp_sgd", 4),
-    Curve("HALP, 4 bits", "halp", 4),
-)
+RATE = 0.03
 EPOCH, EPOCHS = 62, 10  # steps of an epoch of 2000 images
 LIMITED = {
     "data.limit": 2000,
@@ -63,10 +55,12 @@ def runs(size: str) -> list[Point]:
 
 
 def _settings(size, of, curve):
-    settings = {} if size == "tiny" else {"data.name": of}
+    settings = {}
+    if size != "tiny":
+        settings |= {"data.name": of, "optim.learning_rate": RATE}
     if size == "default":
         settings |= LIMITED
-        if curve.method in ("halp", "svrg"):
+        if curve.method in RECENTRED:
             settings["optim.inner_steps"] = EPOCH
     return settings | halp_networks.box("lenet5", curve)
 
@@ -84,12 +78,13 @@ def draw(trained: Trained) -> dict[str, Figure]:
 
 
 def check(trained: Trained, size: str) -> list[Verdict]:
-    """HALP against LP-SGD at the same bits, and against full precision."""
+    """HALP against LP-SGD at the same bits, against full precision, and at 2 bits."""
     return [
         verdict
         for of in SETS[size]
         for verdict in (
             *halp_networks.against_lp_sgd(trained, of, NAMES[of]),
             *halp_networks.against_full_precision(trained, of, NAMES[of]),
+            halp_networks.two_bits(trained, of, NAMES[of]),
         )
     ]

@@ -57,6 +57,7 @@ CURVES = (
     Curve("LP-SGD, 2 bits", "lp_sgd", 2),
     Curve("HALP, 2 bits", "halp", 2),
 )
+RECENTRED = ("halp", "svrg", "lp_svrg")  # what has an anchor, and `inner_steps`
 # Of 0.1, 0.3, 1, 3 (ResNet-20: the last three) and of 0.5, 1, 2 what trained deepest, seed 1,
 # in 640 steps of LeNet-5, 160 of ResNet-20 and 1280 of the LSTM.
 MUS = {
@@ -217,11 +218,8 @@ def check(trained: Trained, size: str) -> list[Verdict]:
             trained, network, NAMES[network], paper=AUTHORS_8 if network == "resnet20" else ""
         )
         verdicts.append(
-            judge_mean(
-                f"{NAMES[network]}: 2-bit HALP validates worse than 8-bit HALP",
-                trained.ahead(network, ("halp", 2), ("halp", 8)), below=0, unit=POINTS,
-                paper=AUTHORS_2 if network == "resnet20" else "",
-            )
+            two_bits(trained, network, NAMES[network],
+                     paper=AUTHORS_2 if network == "resnet20" else "")
         )  # fmt: skip
     return [*verdicts, _memory(trained, size)]
 
@@ -265,6 +263,17 @@ def against_full_precision(
             trained.decades(network, ("halp", 8), ("sgd", None)), below=0.1, unit=DECADES,
         ),
     ]  # fmt: skip
+
+
+def two_bits(trained: Trained, network: str, name: str, *, paper: str = "") -> Verdict:
+    """Whether two bits are too few."""
+    return judge_mean(
+        f"{name}: 2-bit HALP validates worse than 8-bit HALP",
+        trained.ahead(network, ("halp", 2), ("halp", 8)),
+        below=0,
+        unit=POINTS,
+        paper=paper,
+    )
 
 
 def _memory(trained, size):

@@ -15,6 +15,7 @@ means are 0.010 to 0.018, in no order, while losses of one mu are 2 to 18 times 
 seed's best mu is chance, and its neighbour mostly over 1.5 times off. 0.1 is too small for all.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -56,28 +57,41 @@ def runs(size: str) -> list[Point]:
     """Three distances of anchors, and five mu."""
     return [
         Point(
-            f"{network}-{bits}bits-{what}{value:g}-seed{seed}",
+            f"{network}-{bits}bits-{what}-seed{seed}",
             f"{CONFIG}:{network},halp,{size}",
             {"optim.bits": bits, "seed": seed, **settings},
         )
         for network in NETWORKS[size]
         for bits in BITS
-        for what, value, settings in _settings(network, bits, size)
+        for what, settings in boxes(STEPS_OF_EPOCH[network, size], BEST_MU[network, bits])
         for seed in SEEDS[size]
     ]
 
 
-def _settings(network, bits, size):
-    steps = STEPS_OF_EPOCH[network, size]
+def boxes(steps: int, best: float) -> Iterator[tuple[str, dict[str, float]]]:
+    """Names and settings: anchors at mu = `best`, and mu with an anchor every epoch.
+
+    Args:
+      steps: of an epoch.
+      best: one of MUS; its run is that of one epoch between two anchors as well.
+    """
     for epochs in EPOCHS:
-        anchors = {"optim.inner_steps": round(epochs * steps)}
-        yield "epochs", epochs, {**anchors, "optim.mu": BEST_MU[network, bits]}
+        if epochs != 1:
+            yield (
+                f"epochs{epochs:g}",
+                {"optim.inner_steps": round(epochs * steps), "optim.mu": best},
+            )
     for mu in MUS:
-        yield "mu", mu, {"optim.mu": mu}
+        yield f"mu{mu:g}", {"optim.inner_steps": steps, "optim.mu": mu}
 
 
 def load(finished: dict[str, Run]) -> Ends:
     """The last epochs of every run."""
+    return load_ends(finished, {name: name for name in NAMES})
+
+
+def load_ends(finished: dict[str, Run], tuned: dict[str, str]) -> Ends:
+    """The same; `tuned` says for each place in a run's name whose best mu it has."""
     ends = Ends({}, {})
     for name, run in finished.items():
         network, bits, setting, _ = name.split("-")
@@ -87,11 +101,13 @@ def load(finished: dict[str, Run]) -> Ends:
         key = (network, int(bits.removesuffix("bits")), value)
         loss = float(np.mean(run.series("loss")[1][-LAST:]))
         found.setdefault(key, {})[run.config["seed"]] = loss
+        if by_mu and value == BEST_MU[tuned[network], int(bits.removesuffix("bits"))]:
+            ends.by_epochs.setdefault((*key[:2], 1.0), {})[run.config["seed"]] = loss
     return ends
 
 
-def draw(ends: Ends) -> dict[str, Figure]:
-    """Left: by the epochs between anchors. Right: by mu."""
+def draw(ends: Ends, names: dict[str, str] = NAMES) -> dict[str, Figure]:
+    """Left: by the epochs between anchors. Right: by mu. `names` are as they are shown."""
     networks = list(dict.fromkeys(key[0] for key in ends.by_mu))
     figure = Figure(figsize=(9, 4.2 * len(networks)), layout="constrained")
     rows = figure.subplots(len(networks), 2, squeeze=False)
@@ -118,8 +134,8 @@ def draw(ends: Ends) -> dict[str, Figure]:
         right.set(
             xlabel="mu  (the box reaches gradient norm / mu)", ylabel="training loss (nats)"
         )
-        left.set_title(NAMES[network])
-        right.set_title(NAMES[network])
+        left.set_title(names[network])
+        right.set_title(names[network])
         right.legend()
     figure.suptitle("HALP (geometric means over the seeds, and their range)")
     return {"figure": figure}
@@ -127,8 +143,13 @@ def draw(ends: Ends) -> dict[str, Figure]:
 
 def check(ends: Ends, size: str) -> list[Verdict]:
     """The order of the three distances, and how wide the optimum of mu is."""
+    return judged(ends, SEEDS[size], {network: NAMES[network] for network in NETWORKS[size]})
+
+
+def judged(ends: Ends, seeds: Sequence[int], names: dict[str, str]) -> list[Verdict]:
+    """The same of the places that are called `names`."""
     verdicts = []
-    for network in NETWORKS[size]:
+    for network, name in names.items():
         for bits in BITS:
             half, one, three = (ends.by_epochs[network, bits, epochs] for epochs in EPOCHS)
             for often, seldom, words, authors in (
@@ -137,14 +158,14 @@ def check(ends: Ends, size: str) -> list[Verdict]:
             ):
                 verdicts.append(
                     judge_mean(
-                        f"{NAMES[network]}, {bits} bits: an anchor every {words}",
+                        f"{name}, {bits} bits: an anchor every {words}",
                         {s: float(np.log10(often[s] / seldom[s])) for s in often},
                         below=0,
                         unit=" decades",
                         paper=_published(*authors) if bits == 8 else "",
                     )
                 )
-        verdicts.append(_width(ends, network, size))
+        verdicts.append(_width(ends, network, name, seeds))
     return verdicts
 
 
@@ -155,14 +176,13 @@ def _published(often: float, seldom: float) -> str:
     )
 
 
-def _width(ends, network, size):
+def _width(ends, network, name, seeds):
     """Whether the best mu of 8 bits and the next of the grid train alike."""
     by_mu = {mu: ends.by_mu[network, 8, mu] for mu in MUS}
-    best = {s: min(MUS, key=lambda mu, s=s: by_mu[mu][s]) for s in SEEDS[size]}
+    best = {s: min(MUS, key=lambda mu, s=s: by_mu[mu][s]) for s in seeds}
     ratios = {s: _next_best(by_mu, best[s], s) / by_mu[best[s]][s] for s in best}
     return judge(
-        f"{NAMES[network]}, 8 bits: mu three times off its best costs less than half of the "
-        "loss more",
+        f"{name}, 8 bits: mu three times off its best costs less than half of the loss more",
         {s: ratio < 1.5 for s, ratio in ratios.items()},
         measured="loss of the better neighbour / of the best: "
         + ", ".join(f"{ratios[s]:.3g} (mu {best[s]:g})" for s in sorted(best)),

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from experiments import halp_images, halp_networks, halp_published_sets, halp_recentering
+from experiments import (
+    halp_decay,
+    halp_images,
+    halp_networks,
+    halp_published_sets,
+    halp_recentering,
+    halp_recentering_images,
+)
 from experiments.halp_networks import CURVES, Trained
 from lpml.config import load
 
@@ -63,22 +70,25 @@ def test_they_fail_where_it_is_not():
 
 
 @pytest.mark.parametrize(
-    ("module", "places"),
+    ("module", "places", "claims"),
     [
-        (halp_images, halp_images.SETS["default"]),
-        (halp_published_sets, halp_published_sets.NETWORKS["default"]),
+        (halp_images, halp_images.SETS["default"], 8),
+        (halp_published_sets, halp_published_sets.NETWORKS["default"], 7),
     ],
 )
-def test_real_sets_are_judged_by_the_same_claims(module, places):
+def test_real_sets_are_judged_by_the_same_claims(module, places, claims):
     found = Trained({}, {}, {})
     for of in places:
-        for curve in halp_images.CURVES:
+        for curve in module.CURVES:
             loss = {"halp": 0.1, "svrg": 0.1, "sgd": 0.05}.get(curve.method, 0.2)
             key = (of, curve.method, curve.bits)
             found.losses[key] = {s: np.full(3, loss * (1 + 0.01 * s)) for s in SEEDS}
-            found.accuracies[key] = {s: np.full(3, 0.95 - 0.001 * s) for s in SEEDS}
+            end = 0.5 if curve.bits == 2 else 0.95
+            found.accuracies[key] = {
+                s: np.full(3, end - 0.001 * s * (curve.bits or 1)) for s in SEEDS
+            }
     seen = words(module.check(found, "default"))
-    assert len(seen) == 2 * 7
+    assert len(seen) == 2 * claims
     told = {claim for claim, word in seen.items() if word == "fails"}
     assert told == {
         f"{name}: 8-bit HALP ends within 0.1 decades of SGD's training loss"
@@ -99,7 +109,7 @@ def test_points_of_images_train_as_those_of_networks_with_another_set(size):
         if size == "default":
             assert settings["train.steps"] == 10 * settings["train.log_every"]
             recentred = settings.get("optim.inner_steps")
-            assert recentred == (62 if config.optim.name in ("halp", "svrg") else None)
+            assert recentred == (62 if "inner_steps" in config.optim else None)
 
 
 @pytest.mark.parametrize("size", ["tiny", "default", "paper"])
@@ -116,7 +126,7 @@ def test_points_of_published_sets_have_the_boxes_of_the_networks(size):
             settings = point.overrides
             assert settings["train.steps"] % settings["train.log_every"] == 0
             recentred = settings.get("optim.inner_steps")
-            assert recentred == (31 if method in ("halp", "svrg") else None)
+            assert recentred == (31 if "inner_steps" in load(point.config).optim else None)
 
 
 @pytest.mark.parametrize("size", ["tiny", "default", "paper"])
@@ -140,6 +150,84 @@ def test_recentering_more_often_is_told_by_its_loss():
     assert {v.verdict for v in seen} == {"holds"}
     assert seen[-1].measured.count("(mu 1)") == 2
     assert halp_recentering.draw(ends)["figure"].axes
+
+
+@pytest.mark.parametrize("size", ["tiny", "default", "paper"])
+def test_points_of_recentering_on_images_are_those_of_digits_on_another_set(size):
+    points = halp_recentering_images.runs(size)
+    assert len({p.name for p in points}) == len(points)
+    digits = {p.name.partition("-")[2] for p in halp_recentering.runs(size)}
+    assert {p.name.partition("-")[2] for p in points} == {
+        name for name in digits if int(name[-1]) in halp_recentering_images.SEEDS[size]
+    }
+    for point in points:
+        epoch = halp_recentering_images.STEPS_OF_EPOCH[size]
+        steps = point.overrides.get("train.log_every", load(point.config).train.log_every)
+        assert steps == epoch
+        times = {"epochs0.5": 0.5, "epochs3": 3}.get(point.name.split("-")[2], 1)
+        assert point.overrides["optim.inner_steps"] == times * epoch
+
+
+class Finished:
+    """A run of which the last losses are known."""
+
+    def __init__(self, seed, loss):
+        self.config = {"seed": seed}
+        self.loss = loss
+
+    def series(self, name):
+        assert name == "loss"
+        return np.arange(4.0), np.array([9.0, *[self.loss] * 3])
+
+
+def test_the_run_of_the_best_mu_is_that_of_an_anchor_every_epoch():
+    points = halp_recentering_images.runs("default")
+    ends = halp_recentering_images.load(
+        {p.name: Finished(p.overrides["seed"], 1.0 + n) for n, p in enumerate(points)}
+    )
+    losses = {p.name: 1.0 + n for n, p in enumerate(points)}
+    for bits, mu in ((8, 0.3), (4, 3.0)):
+        assert halp_networks.MUS["lenet5", bits] == mu
+        assert ends.by_epochs["fashion_mnist", bits, 1.0] == {
+            s: losses[f"fashion_mnist-{bits}bits-mu{mu:g}-seed{s}"] for s in SEEDS
+        }
+        assert ends.by_epochs["fashion_mnist", bits, 0.5] == {
+            s: losses[f"fashion_mnist-{bits}bits-epochs0.5-seed{s}"] for s in SEEDS
+        }
+    assert len(halp_recentering_images.check(ends, "default")) == 2 * 2 + 1
+    axes = halp_recentering_images.draw(ends)["figure"].axes
+    assert [a.get_title() for a in axes] == ["Fashion-MNIST"] * 2
+
+
+def decayed(halp, lp_sgd):
+    """Ends with decay of HALP and LP-SGD; SVRG's is 0.01, and without decay 0.001."""
+    losses = {("svrg", None, True): 0.01, ("svrg", None, False): 0.001}
+    losses |= {("halp", 8, False): 0.001}
+    for bits in (8, 4):
+        losses |= {("halp", bits, True): halp, ("lp_sgd", bits, True): lp_sgd}
+    return halp_decay.Trained(
+        {k: {s: np.full(3, v * (1 + 0.01 * s)) for s in SEEDS} for k, v in losses.items()},
+        {k: {s: np.full(3, 0.9 + 0.001 * s) for s in SEEDS} for k in losses},
+    )
+
+
+def test_decay_of_the_whole_weight_is_told_by_where_it_ends():
+    near, far = decayed(0.0105, 0.02), decayed(0.0011, 0.0105)
+    assert set(words(halp_decay.check(near, "tiny")).values()) == {"holds"}
+    seen = words(halp_decay.check(far, "tiny"))
+    assert {w for claim, w in seen.items() if "validates" not in claim} == {"fails"}
+    assert len(halp_decay.draw(near)["figure"].axes) == 2
+
+
+@pytest.mark.parametrize("size", ["tiny", "default", "paper"])
+def test_decay_is_the_optimizers_and_the_rest_is_as_without(size):
+    points = halp_decay.runs(size)
+    assert len({p.name for p in points}) == len(points)
+    for point in points:
+        config = load(point.config)
+        assert point.overrides["optim.weight_decay"] in (0.0, halp_decay.DECAY)
+        assert config.model.l2 == 0
+        assert config.train.log_every == halp_decay.STEPS_OF_EPOCH[size]
 
 
 def test_the_config_has_the_boxes_of_8_bits():

@@ -1,0 +1,158 @@
+"""Weight decay of HALP acts on the whole weight: with 8 bits and 4 it ends where SVRG does.
+
+De Sa et al., High-accuracy low-precision training, arXiv 1803.03383, by LeNet-5 on digits. In
+the code of its authors decay shrinks the offset z of a weight, never the anchor: what trains
+there converges to the optimum without decay. lpml adds decay times the anchor to the full
+gradient, and times the offset to every step.
+
+    python launch.py --experiment=halp_decay
+
+Decay is 0.003, rate 0.1 and 48 epochs, so that a weight that has no gradient shrinks to 0.6 of
+itself. Boxes are those of `halp_networks`, found without decay.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments import papers
+from experiments.curves import Curve
+from experiments.halp_networks import CONFIG, DECADES, LAST, POINTS, box
+from experiments.style import METHOD_STYLES, log_axes, plain_ticks
+from lpml.runs import Point, Run, Verdict, judge_mean
+
+PAPER = papers.HALP
+MINUTES = 6  # of two CPU cores, default size
+
+SEEDS = {"tiny": (1, 2), "default": (1, 2, 3, 4, 5), "paper": (1, 2, 3, 4, 5)}
+EPOCHS = {"tiny": 4, "default": 48, "paper": 30}
+STEPS_OF_EPOCH = {"tiny": 4, "default": 32, "paper": 468}
+DECAY = 0.003
+WITH_DECAY = (
+    Curve("SVRG", "svrg"),
+    Curve("LP-SGD, 8 bits", "lp_sgd", 8),
+    Curve("HALP, 8 bits", "halp", 8),
+    Curve("LP-SGD, 4 bits", "lp_sgd", 4),
+    Curve("HALP, 4 bits", "halp", 4),
+)
+WITHOUT = (Curve("SVRG, no decay", "svrg"), Curve("HALP, 8 bits, no decay", "halp", 8))
+
+
+class Trained(NamedTuple):
+    """After every epoch, by (method, bits, whether with decay) and seed."""
+
+    losses: dict[tuple[str, int | None, bool], dict[int, np.ndarray]]
+    accuracies: dict[tuple[str, int | None, bool], dict[int, np.ndarray]]
+
+    def decades(self, one: tuple, other: tuple) -> dict[int, float]:
+        """By how many decades the training loss of `one` ends above the other's, by seed."""
+        ends = [_ends(self.losses[key]) for key in (one, other)]
+        return {s: float(np.log10(ends[0][s] / ends[1][s])) for s in ends[0]}
+
+    def ahead(self, one: tuple, other: tuple) -> dict[int, float]:
+        """By how many points `one` validates better at the end, by seed."""
+        ends = [_ends(self.accuracies[key]) for key in (one, other)]
+        return {s: 100 * (ends[0][s] - ends[1][s]) for s in ends[0]}
+
+
+def _ends(by_seed):
+    return {seed: float(np.mean(values[-LAST:])) for seed, values in by_seed.items()}
+
+
+def runs(size: str) -> list[Point]:
+    """Every curve with every seed."""
+    steps = EPOCHS[size] * STEPS_OF_EPOCH[size]
+    return [
+        Point(
+            f"{curve.method}{curve.bits or ''}-decay{decay:g}-seed{seed}",
+            f"{CONFIG}:lenet5,{curve.method},{size}",
+            {
+                "seed": seed,
+                "train.steps": steps,
+                "optim.weight_decay": decay,
+                **box("lenet5", curve),
+            },
+        )
+        for curves, decay in ((WITH_DECAY, DECAY), (WITHOUT, 0.0))
+        for curve in curves
+        for seed in SEEDS[size]
+    ]
+
+
+def load(finished: dict[str, Run]) -> Trained:
+    """Losses and accuracies after every epoch."""
+    found = Trained({}, {})
+    for run in finished.values():
+        optim = run.config["optim"]
+        key = (optim["name"], optim.get("bits"), optim["weight_decay"] > 0)
+        seed = run.config["seed"]
+        found.losses.setdefault(key, {})[seed] = run.series("loss")[1]
+        found.accuracies.setdefault(key, {})[seed] = run.series("test_accuracy")[1]
+    return found
+
+
+def draw(trained: Trained) -> dict[str, Figure]:
+    """Left: training losses. Right: test accuracies."""
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    shown = [*((curve, True) for curve in WITH_DECAY), *((curve, False) for curve in WITHOUT)]
+    for number, (curve, decayed) in enumerate(shown):
+        key = (curve.method, curve.bits, decayed)
+        style = METHOD_STYLES[curve.method, curve.bits] | {"markevery": (number, 7)}
+        if not decayed:
+            style |= {"linewidth": 0.9, "linestyle": "--", "mfc": "white"}
+        losses = np.log(np.stack(list(trained.losses[key].values()))).mean(0)
+        left.plot(np.exp(losses), label=curve.label, **style)
+        accuracies = np.stack(list(trained.accuracies[key].values())).mean(0)
+        right.plot(100 * accuracies, **style)
+    left.set(xlabel="epochs", ylabel="training loss (cross entropy, nats)", yscale="log")
+    log_axes(left)
+    plain_ticks(left)
+    right.set(xlabel="epochs", ylabel="test accuracy, %")
+    last = min(v[len(v) // 4 :].min() for a in trained.accuracies.values() for v in a.values())
+    right.set_ylim(bottom=100 * last - 2)
+    right.grid(True, color="0.88")
+    figure.legend(loc="outside right center")
+    seeds = len(next(iter(trained.losses.values())))
+    figure.suptitle(f"LeNet-5 on digits, weight decay {DECAY:g} (means over {seeds} seeds)")
+    return {"figure": figure}
+
+
+def check(trained: Trained, size: str) -> list[Verdict]:
+    """HALP with decay against SVRG and LP-SGD with decay, and against itself without."""
+    del size  # the claims are the same at every size
+    full, halp8, halp4 = ("svrg", None, True), ("halp", 8, True), ("halp", 4, True)
+    verdicts = [
+        judge_mean(
+            f"with weight decay {bits}-bit HALP ends within 0.1 decades of SVRG's training "
+            "loss, on either side",
+            trained.decades(key, full), above=-0.1, below=0.1, unit=DECADES,
+        )
+        for bits, key in ((8, halp8), (4, halp4))
+    ]  # fmt: skip
+    verdicts.append(
+        judge_mean(
+            "weight decay holds 8-bit HALP back: its training loss ends half a decade above "
+            "that without",
+            trained.decades(halp8, ("halp", 8, False)), above=0.5, unit=DECADES,
+            paper="the authors' code decays the offset alone",
+        )
+    )  # fmt: skip
+    for bits, key in ((8, halp8), (4, halp4)):
+        noisy = trained.decades(("lp_sgd", bits, True), full)
+        near = trained.decades(key, full)
+        verdicts.append(
+            judge_mean(
+                f"with weight decay {bits}-bit HALP ends nearer to SVRG's training loss than "
+                "LP-SGD",
+                {s: abs(near[s]) - abs(noisy[s]) for s in near}, below=0, unit=DECADES,
+            )
+        )  # fmt: skip
+        verdicts.append(
+            judge_mean(
+                f"with weight decay {bits}-bit HALP validates no worse than LP-SGD",
+                trained.ahead(key, ("lp_sgd", bits, True)), above=-0.5, unit=POINTS,
+            )
+        )  # fmt: skip
+    return verdicts

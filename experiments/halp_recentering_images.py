@@ -1,0 +1,71 @@
+"""HALP with LeNet-5 on Fashion-MNIST: an anchor every half, one and three epochs, and mu.
+
+What `halp_recentering` shows on digits, on real images and at the rate of `halp_images`: 2000
+images, twelve epochs. Paper: De Sa et al., High-accuracy low-precision training, arXiv
+1803.03383.
+
+    python launch.py --experiment=halp_recentering_images   (LPML_DATA names their folder)
+
+The size tiny is LeNet-5 on scikit-learn's digits, which needs no file; paper is MNIST and
+Fashion-MNIST, all 60 000 images of either.
+"""
+
+from matplotlib.figure import Figure
+
+from experiments import halp_recentering, papers
+from experiments.halp_images import EPOCH, LIMITED, NAMES, RATE
+from experiments.halp_networks import CONFIG, MUS
+from experiments.halp_recentering import BITS, Ends
+from lpml.runs import Point, Run, Verdict
+
+PAPER = papers.HALP
+MINUTES = 30  # of two CPU cores, default size
+
+SETS = {
+    "tiny": ("digits",),
+    "default": ("fashion_mnist",),
+    "paper": ("mnist", "fashion_mnist"),
+}
+SEEDS = {"tiny": (1, 2), "default": (1, 2, 3), "paper": (1, 2, 3)}
+STEPS_OF_EPOCH = {"tiny": 4, "default": EPOCH, "paper": 468}
+STEPS = 12 * EPOCH
+
+
+def runs(size: str) -> list[Point]:
+    """Three distances of anchors, and five mu, on every set."""
+    return [
+        Point(
+            f"{of}-{bits}bits-{what}-seed{seed}",
+            f"{CONFIG}:lenet5,halp,{'tiny' if size == 'tiny' else 'paper'}",
+            {"optim.bits": bits, "seed": seed, **_settings(size, of), **box},
+        )
+        for of in SETS[size]
+        for bits in BITS
+        for what, box in halp_recentering.boxes(STEPS_OF_EPOCH[size], MUS["lenet5", bits])
+        for seed in SEEDS[size]
+    ]
+
+
+def _settings(size, of):
+    if size == "tiny":
+        return {}
+    settings = {"data.name": of, "optim.learning_rate": RATE}
+    if size == "default":
+        settings |= LIMITED | {"train.steps": STEPS, "train.checkpoint_every": STEPS}
+    return settings
+
+
+def load(finished: dict[str, Run]) -> Ends:
+    """As `halp_recentering`, by set."""
+    return halp_recentering.load_ends(finished, dict.fromkeys(NAMES, "lenet5"))
+
+
+def draw(ends: Ends) -> dict[str, Figure]:
+    """Left: by the epochs between anchors. Right: by mu. A row for every set."""
+    return halp_recentering.draw(ends, NAMES)
+
+
+def check(ends: Ends, size: str) -> list[Verdict]:
+    """The order of the three distances, and how wide the optimum of mu is."""
+    names = {of: NAMES[of] for of in SETS[size]}
+    return halp_recentering.judged(ends, SEEDS[size], names)
