@@ -1,4 +1,4 @@
-"""Weight decay of HALP acts on the whole weight: with 8 bits and 4 it ends where SVRG does.
+"""HALP's weight decay acts on the whole weight: its end is SVRG's, not the one without decay.
 
 De Sa et al., High-accuracy low-precision training, arXiv 1803.03383, by LeNet-5 on digits. In
 the code of its authors decay shrinks the offset z of a weight, never the anchor: what trains
@@ -9,6 +9,13 @@ gradient, and times the offset to every step.
 
 Decay is 0.003, rate 0.1 and 48 epochs, so that a weight that has no gradient shrinks to 0.6 of
 itself. Boxes are those of `halp_networks`, found without decay.
+
+Seen at the default size (geometric means of five seeds): with decay SVRG ends at a training
+loss of 0.0131, 8-bit HALP at 0.0125 and 4-bit HALP at 0.0105, seeds being too far apart to say
+that all are within 0.1 decades of each other; without decay 8-bit HALP is at 0.0009. LP-SGD
+with 4 bits stays at 0.13; with 8 bits, at 0.023, it is not told from HALP.
+
+The size paper is MNIST, all 60 000 images, which takes `LPML_DATA`.
 """
 
 from typing import NamedTuple
@@ -23,7 +30,7 @@ from experiments.style import METHOD_STYLES, log_axes, plain_ticks
 from lpml.runs import Point, Run, Verdict, judge_mean
 
 PAPER = papers.HALP
-MINUTES = 6  # of two CPU cores, default size
+MINUTES = 7  # of two CPU cores, default size
 
 SEEDS = {"tiny": (1, 2), "default": (1, 2, 3, 4, 5), "paper": (1, 2, 3, 4, 5)}
 EPOCHS = {"tiny": 4, "default": 48, "paper": 30}
@@ -110,7 +117,7 @@ def draw(trained: Trained) -> dict[str, Figure]:
     log_axes(left)
     plain_ticks(left)
     right.set(xlabel="epochs", ylabel="test accuracy, %")
-    last = min(v[len(v) // 4 :].min() for a in trained.accuracies.values() for v in a.values())
+    last = min(v[len(v) // 2 :].min() for a in trained.accuracies.values() for v in a.values())
     right.set_ylim(bottom=100 * last - 2)
     right.grid(True, color="0.88")
     figure.legend(loc="outside right center")
