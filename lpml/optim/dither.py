@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from lpml.formats import child_key, random_bits
-from lpml.optim.branches import elementwise_once
+from lpml.formats.branches import elementwise_once
 from lpml.optim.periodic import require_key
 
 

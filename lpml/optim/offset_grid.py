@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from lpml.formats import Fixed, Format, Table, round_to_integer
+from lpml.formats.branches import computed_once, elementwise_once, if_needed
 from lpml.formats.float_bits import from_bits, to_bits
 from lpml.optim.box import box_edge, chosen_format, is_scaled
-from lpml.optim.branches import computed_once, elementwise_once, if_needed
 from lpml.optim.dither import stored_words, words
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from lpml.formats import BFLOAT16, E4M3FN, E5M2, FLOAT16, Fixed, Minifloat, by_name
 from lpml.formats.block_scales import power_exponents
+from lpml.formats.branches import computed_once
 from lpml.formats.float_bits import layout_of, magnitude, power_of_two, to_bits
 from lpml.formats.protocol import wide_dtype
 
@@ -75,7 +76,9 @@ class FewBits(NamedTuple):
         exponent = jnp.where(size == 0, 0, power_exponents(size, "rceil", self.element))
         broken = size >= layout_of(wide.dtype).infinity
         scale = jnp.where(broken, jnp.nan, power_of_two(exponent, wide.dtype))
-        return Held(self._stored(wide * power_of_two(-exponent, wide.dtype)), scale)
+        unit = power_of_two(-exponent, wide.dtype)
+        # an offset has many readers, who would each round it anew
+        return Held(computed_once(lambda x, unit: self._stored(x * unit), wide, unit), scale)
 
     def read(self, held: Held, dtype: jax.typing.DTypeLike) -> jax.Array:
         """scale * codes."""

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from lpml.formats import child_key
+from lpml.formats.branches import LARGE, PIECE, elementwise_once, if_needed
 from lpml.optim import halp
-from lpml.optim.branches import LARGE, PIECE, elementwise_once, if_needed
 from lpml.optim.dither import dither, leaf_keys, words
 
 DRAWS = 2048  # steps of the Monte-Carlo test
