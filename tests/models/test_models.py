@@ -268,7 +268,12 @@ def test_gradient_difference_of_a_curved_model_is_refused(name, x64):
 
 EVERYWHERE = dict(weights="vsq8v16m8", activations="uvsq8v16m8t", gradients="vsq8v16m8")
 takes_formats = pytest.mark.parametrize(
-    "name", ["mlp", "lenet5", pytest.param("character_transformer", marks=pytest.mark.slow)]
+    "name",
+    [
+        "mlp",
+        pytest.param("lenet5", marks=pytest.mark.slow),
+        pytest.param("character_transformer", marks=pytest.mark.slow),
+    ],
 )
 
 

@@ -125,8 +125,8 @@ def test_scaled_formats_round_leaves_of_any_shape(name, shape, in_x32):
     [
         ("posit8", "int8", 1e-11, 15.0),
         ("e4m3fn", "uint8", 1e-11, 15.0),
-        ("e4m3", "uint8", 1e-11, 12.0),
-        ("e5m2", "uint8", 1e-10, 25.0),
+        pytest.param("e4m3", "uint8", 1e-11, 12.0, marks=pytest.mark.slow),
+        pytest.param("e5m2", "uint8", 1e-10, 25.0, marks=pytest.mark.slow),
     ],
 )
 def test_halp_goes_far_below_the_floor_of_lp_svrg_in_the_same_format(
