@@ -267,6 +267,12 @@ def _command(settings, given, path):
     if len(asked) > 1:
         raise ConfigError(f"--{asked[0]} and --{asked[1]} do not go together")
     if not asked:
+        lone = next((name for name in FURTHER if name in given), None)
+        if lone is not None:
+            takers = [f"--{name}" for name, read in COMMANDS.items() if lone in read]
+            raise ConfigError(
+                f"--{lone} alone does nothing: it goes with {' or '.join(takers)}; add one"
+            )
         return None
     command = asked[0]
     if command == "config" and several:

@@ -1,10 +1,11 @@
 """A whole recipe of training in few bits: five roles of tensors, a format for each.
 
 Paper: Micikevicius et al., FP8 formats for deep learning, arXiv 2209.05433; Rouhani et al.,
-Microscaling data formats for deep learning, arXiv 2310.10537; Dettmers et al., 8-bit optimizers
-via block-wise quantization, ICLR 2022, arXiv 2110.02861 (the state).
-Shows: a network whose weights (W), activations (A) and gradients (G) are rounded in all
-products, and whose optimizer's state (S) and master weights (M) are stored as codes, rounded
+Microscaling data formats for deep learning, arXiv 2310.10537; Dettmers et al., 8-bit
+optimizers via block-wise quantization, ICLR 2022, arXiv 2110.02861 (the state).
+Shows: a network whose weights (W), activations (A) and gradients (G) are rounded in the
+products of all its layers (not in q k^T and softmax times v of attention, which stay in
+float32), and whose optimizer's state (S) and master weights (M) are stored as codes, rounded
 stochastically; `state_bytes` and `master_bytes` are what these take per weight.
 
     python launch.py --config=configs/recipe.py

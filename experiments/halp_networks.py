@@ -17,7 +17,7 @@ the best of a grid by training loss, on seed 1 with 4 and 8 bits.
 Seen at the default size (means of three seeds): training loss with 4 bits 0.01 in LeNet-5 and
 0.02 in ResNet-20 by HALP, 0.3 and 0.17 by LP-SGD. With 8 bits HALP ends where SVRG does on the
 mean, and seeds are too far apart to say more. In ResNet-20 SVRG, and HALP with it, ends above
-SGD (0.02 against 0.005), as in the authors' runs.
+SGD on the mean (0.02 against 0.005), as in the authors' runs; seeds do not decide it.
 
 Some of the boxes are at an edge of their grid. Beyond it LP-SGD's last loss (means of the same
 seeds) is, with 8 bits and radius 4 for 2, 0.013 for 0.024 in LeNet-5 and 0.073 for 0.013 in
@@ -236,8 +236,8 @@ def against_lp_sgd(trained: Trained, network: str, name: str) -> list[Verdict]:
                 trained.decades(*pair), below=0, unit=DECADES,
             ),
             judge_mean(
-                f"{title} validates no worse than LP-SGD",
-                trained.ahead(*pair), above=-0.5, unit=POINTS,
+                f"{title} validates better than LP-SGD",
+                trained.ahead(*pair), above=0, unit=POINTS,
                 paper="HALP validates better (two networks)",
             ),
         ]  # fmt: skip

@@ -13,10 +13,10 @@ weighting pays, and that a scale per channel pays more; a claim that fails is an
 Gains are means over the bits of a pair of runs with the same seed.
 
 Where it fails: at the default size the excess is 1 % (MLP) and 2 % (CifarNet), so there is
-little to gain, and in the CifarNet after training weighting loses: 2 points of accuracy here, 2
-and 3 on two other machines, and 0.04 to 0.05 decades of the loss. In the MLP it is not told
-from none. Absmax per channel is far behind with 2 bits after training and ahead by 0.05 decades
-in further steps of the MLP.
+little to gain, and in the CifarNet after training weighting loses 2 points of accuracy here, 2
+and 3 on two other machines; its loss is 0.04 decades higher on the mean, which is not told
+from none, as in the MLP. Absmax per channel is far behind with 2 bits after training and ahead
+by 0.05 decades in further steps of the MLP.
 """
 
 from typing import Any, NamedTuple

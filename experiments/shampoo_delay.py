@@ -14,7 +14,7 @@ paper size Tiny Shakespeare (set LPML_DATA), with runs of 3000 steps for D = 120
 Expected: the older the roots the higher the loss, but by 0.006 nats at most.
 
 Where it fails: on the chain, where a table of what follows on what is nearly all there is to
-learn, Adam ends 0.005 nats below; on Tiny Shakespeare Shampoo is ahead.
+learn, Adam ends 0.005 nats below.
 """
 
 from typing import Any, NamedTuple

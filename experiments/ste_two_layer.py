@@ -1,4 +1,4 @@
-"""With ReLU and clipped ReLU the loss never rises; the identity chatters at spurious minima.
+"""With ReLU and clipped ReLU the loss never rises, far from w = 0; the identity chatters.
 
 Theorem 1 of Yin et al., Understanding straight-through estimator in training activation
 quantized neural nets, ICLR 2019, arXiv 1903.05662: descent on the expected loss of a two-layer

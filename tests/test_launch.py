@@ -55,6 +55,22 @@ def test_without_arguments_the_help_and_the_code_of_wrong_usage(monkeypatch, cap
     assert errors == ""
 
 
+@pytest.mark.parametrize(
+    ("flag", "takers"),
+    [
+        ("--minutes=3", "--book"),
+        ("--size=tiny", "--book or --experiment"),
+        ("--trials=3", "--tune"),
+    ],
+)
+def test_a_flag_without_its_command_is_named(flag, takers, monkeypatch, capsys):
+    assert here(monkeypatch, flag) == 2
+    text, errors = capsys.readouterr()
+    name = flag.partition("=")[0]
+    assert errors == f"{name} alone does nothing: it goes with {takers}; add one\n"
+    assert text == ""
+
+
 @pytest.mark.parametrize("flag", ["--help", "-h"])
 def test_help_teaches(flag, monkeypatch, capsys):
     assert here(monkeypatch, flag) == 0
@@ -253,3 +269,16 @@ def test_on_a_terminal_a_line_shows_how_far_it_is(tmp_path):
     assert len([line for line in drawn if re.fullmatch(pattern, line)]) >= 3, drawn
     assert shown.endswith(b"\r"), "the line is wiped away at the end"
     assert b"\n" not in shown
+
+
+@pytest.mark.parametrize("norm", ["batch", "group"])
+def test_an_anchor_under_batch_statistics_is_warned_of(norm, monkeypatch, tmp_path, caplog):
+    arguments = (
+        "--config=configs/halp_networks.py:resnet20,tiny",
+        f"--config.model.norm={norm}",
+        "--config.train.steps=1",
+        f"--workdir={tmp_path / 'run'}",
+    )
+    assert here(monkeypatch, *arguments) == 0
+    warned = [r.getMessage() for r in caplog.records if "batch statistics" in r.getMessage()]
+    assert len(warned) == (norm == "batch")

@@ -4,7 +4,15 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from lpml.book.results import SIZES, Result, are_verdicts, as_verdict, is_time, read_picture
+from lpml.book.results import (
+    SIZES,
+    VERDICTS,
+    Result,
+    are_verdicts,
+    as_verdict,
+    is_time,
+    read_picture,
+)
 from lpml.training.run_folder import write_json
 
 KEPT = "results"
@@ -42,7 +50,7 @@ def read_kept(name: str, docs: Path) -> Result | None:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         if not are_verdicts(record["verdicts"]):
-            raise ValueError("it holds no list of verdicts")
+            raise ValueError(f"it holds no list of verdicts, each one of {', '.join(VERDICTS)}")
         size, seconds, machines = record["size"], record["seconds"], record["machines"]
         if size not in SIZES:
             raise ValueError(f"{size!r} is none of the sizes {', '.join(SIZES)}")

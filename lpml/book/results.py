@@ -139,12 +139,14 @@ def _verdicts(folder: Path) -> list[dict[str, Any]]:
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read") from error
     if not are_verdicts(records) or any(record.get("size") not in SIZES for record in records):
-        raise ValueError(f"{path} holds no list of verdicts")
+        raise ValueError(f"{path} holds no list of verdicts, each one of {', '.join(VERDICTS)}")
     return records
 
 
 def read_picture(name: str, path: Path) -> Picture:
-    """A picture and its size; ValueError where the file is no PNG."""
+    """A picture and its size; ValueError where the file is missing or no PNG."""
+    if not path.exists():
+        raise ValueError(f"{path} is missing")
     head = path.read_bytes()[:24]
     if len(head) < 24 or not head.startswith(_PNG):
         raise ValueError(f"{path} is no PNG picture")

@@ -57,7 +57,8 @@ class FewBits(NamedTuple):
     The unit is the least one under which the tensor's largest magnitude does not saturate, as
     a gradient's offsets shrink far below the range of most formats while training converges.
     Formats that reach as far as float32 (bfloat16) have none. Rounding one tensor x then costs
-    at most u max |x| for each entry, with the u of `unit_roundoff`.
+    at most u max |x| for each entry, with the u of `unit_roundoff`, while max |x| is a normal
+    float32 well inside of its range (about 1e-37 to 1e38).
 
     Args:
       element: a minifloat, or fixed point whose spacing is 1.

@@ -1,6 +1,7 @@
 """What a config asks for: a training, or a measurement. The frame around both is the same."""
 
 import dataclasses
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -14,6 +15,8 @@ from lpml.training.loop import RunFailed, Schedule, Stopped, fit
 from lpml.training.program import Program
 from lpml.training.recording import Recording
 from lpml.training.starting import folder_of, started_from
+
+LOG = logging.getLogger("lpml")
 
 
 class Work(Protocol):
@@ -61,9 +64,16 @@ class Training:
 
     def run(self, recording: Recording, should_stop: Callable[[], bool]) -> None:
         """Trains, or goes on with a training."""
+        carry = self._start(recording)
+        if self.schedule.refresh_every and jax.tree.leaves(carry.state.model_state):
+            LOG.warning(
+                "under batch statistics a full gradient is not the mean of the batches' "
+                "gradients, which biases methods with an anchor; group normalisation does not "
+                "(config.model.norm=group, where the model has it)"
+            )
         fit(
             self.program,
-            self._start(recording),
+            carry,
             self.schedule,
             outputs=recording.outputs,
             start=recording.start,

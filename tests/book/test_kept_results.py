@@ -98,7 +98,9 @@ def test_a_missing_picture_is_named(kept):
     runs, docs, described = kept
     (docs / "pictures" / "one-more.png").unlink()
     finish(runs / "two")
-    assert "one.json cannot be read" in write(described, runs, docs).broken["one"]
+    said = write(described, runs, docs).broken["one"]
+    assert "one.json cannot be read" in said
+    assert "one-more.png is missing" in said
 
 
 def finished_elsewhere(docs):

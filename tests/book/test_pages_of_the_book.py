@@ -99,7 +99,7 @@ def test_what_is_shown_and_what_is_missing(written):
 
 def test_what_there_is_at_the_papers_size_is_named(written):
     docs, _, _ = written
-    line = "At the paper's size there are so far: one."
+    line = "At that largest size there are so far: one."
     assert line in (docs / "REPRODUCTION.md").read_text(encoding="utf-8").splitlines()
     assert line in [text for _, text in web(docs).texts]
 

@@ -91,3 +91,29 @@ def test_other_kinds_of_formats_are_refused(name):
 def test_an_unknown_name_is_refused():
     with pytest.raises(ValueError, match="does not exist"):
         offset_format("float17")
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere it is a barrier")
+@pytest.mark.parametrize("name", ["float16", "e4m3fn", "int8"])
+def test_an_offset_of_many_readers_is_rounded_once(name):
+    fmt = offset_format(name)
+
+    def read_twice(x):
+        held = fmt.hold(jnp.tanh(x))
+        values = fmt.read(held, jnp.float32)
+        return values.sum(0), 2 * values.T
+
+    # without a branch XLA's CPU compiler rounds in each of the two loops
+    text = jax.jit(read_twice).lower(jnp.ones((64, 64))).compile().as_text()
+    assert text.count(" conditional(") == 1
+
+
+@pytest.mark.parametrize("name", ["float16", "e4m3fn", "int8"])
+def test_rows_of_a_batch_are_held_as_each_alone(name):
+    fmt = offset_format(name)
+    rows = np.stack([drawn(1e-9), 0 * drawn(1), np.full((40, 50), np.nan, np.float32)])
+    many = jax.jit(jax.vmap(fmt.hold))(rows)
+    for i, row in enumerate(rows):
+        one = fmt.hold(jnp.asarray(row))
+        for found, wanted in zip(many, one, strict=True):
+            np.testing.assert_array_equal(np.float64(found[i]), np.float64(wanted))
