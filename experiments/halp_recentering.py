@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from experiments import papers
 from experiments.halp_networks import MUS as BEST_MU
 from experiments.halp_networks import NAMES
-from experiments.style import log_axes
+from experiments.style import log_axes, plain_ticks
 from lpml.runs import Point, Run, Verdict, judge, judge_mean
 
 PAPER = papers.HALP
@@ -130,6 +130,7 @@ def draw(ends: Ends, names: dict[str, str] = NAMES) -> dict[str, Figure]:
             axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
             axes.minorticks_off()
             log_axes(axes)
+            plain_ticks(axes, within=50)
         left.set(xlabel="epochs between two anchors", ylabel="training loss (nats)")
         right.set(
             xlabel="mu  (the box reaches gradient norm / mu)", ylabel="training loss (nats)"

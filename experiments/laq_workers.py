@@ -193,7 +193,10 @@ def _table(ends):
         cellLoc="center",
     )
     table.scale(1, 2.4)
-    axes.set_title("Test accuracy, % (MB of gradients that a worker receives in the training)")
+    axes.set_title(
+        "Test accuracy, %: mean ± standard deviation of the seeds\n"
+        "(MB of gradients that a worker receives in the training)"
+    )
     return figure
 
 

@@ -123,6 +123,14 @@ def _endings(results: Results) -> Figure:
     return figure
 
 
+# ReLU and clipped ReLU mostly coincide: one is a broad band behind the other.
+_BESIDE: dict[Look, dict[str, Any]] = {
+    IDENTITY: dict(zorder=2),
+    RELU: dict(zorder=3, linestyle="-", linewidth=5, alpha=0.45),
+    CLIPPED: dict(zorder=4),
+}
+
+
 def _beside(results: Results) -> Figure:
     figure = Figure(figsize=(12, 6.4), layout="constrained")
     panels = figure.subplots(2, len(SEEDS), sharex=True, sharey="row")
@@ -133,7 +141,7 @@ def _beside(results: Results) -> Figure:
                 lines, values = run.series(metric)
                 axes.plot(
                     lines * _steps_per_line(run), values, color=look.color,
-                    linestyle=look.line, label=look.label, zorder=2 + (look is not IDENTITY),
+                    label=look.label, **{"linestyle": look.line, **_BESIDE[look]},
                 )  # fmt: skip
                 axes.set_yscale("log")
                 axes.grid(True, color="0.92")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from matplotlib.ticker import LogLocator, ScalarFormatter
+from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
 # Colours of Okabe and Ito, which colour-blind readers can tell apart; bits change the dashes.
 METHOD_STYLES: dict[tuple[str, int | None], dict[str, Any]] = {
@@ -30,10 +30,13 @@ METHOD_STYLES: dict[tuple[str, int | None], dict[str, Any]] = {
 }
 
 
-def plain_ticks(axes: Any) -> None:
-    """Plain numbers on a log axis of less than a decade, where powers of ten are no ticks."""
+def plain_ticks(axes: Any, *, within: float = 10) -> None:
+    """Plain numbers on a log axis that reaches from x to less than `within` times x."""
     lowest, highest = axes.get_ylim()
-    if highest < 10 * lowest:
+    if highest < within * lowest:
+        if highest > 5 * lowest:
+            axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5), numticks=12))
+            axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(ScalarFormatter())
         axes.yaxis.set_minor_formatter(ScalarFormatter())
 
