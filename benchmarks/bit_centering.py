@@ -3,10 +3,10 @@
     PYTHONPATH=. python benchmarks/bit_centering.py [--rounds 15] [--network lenet5]
 
 LeNet-5 on 64 images of 28 x 28, and ResNet-20's kin of 8 layers and width 8 on 32 of 32 x 32
-(batch statistics), one compiled program a step each, with the batch's loss and without its
-gradient norm. Rounds are interleaved; medians of milliseconds and of the rounds' ratios to the
-SGD step of the same round. Memory: what the compiled step allocates beside its arguments and
-results (`memory_analysis`), and the bytes of the optimizer's state.
+(group normalisation, as HALP has it), one compiled program a step each, with the batch's loss
+and without its gradient norm. Rounds are interleaved; medians of milliseconds and of the
+rounds' ratios to the SGD step of the same round. Memory: what the compiled step allocates
+beside its arguments and results (`memory_analysis`), and the bytes of the optimizer's state.
 """
 
 import argparse
@@ -34,7 +34,10 @@ METHODS = {
 }
 NETWORKS = {
     "lenet5": (lambda: models.lenet5(classes=10), (64, 28, 28, 1)),
-    "resnet": (lambda: models.resnet20(classes=10, width=8, depth=8), (32, 32, 32, 3)),
+    "resnet": (
+        lambda: models.resnet20(classes=10, width=8, depth=8, norm="group"),
+        (32, 32, 32, 3),
+    ),
 }
 
 

@@ -104,6 +104,7 @@ def draw(trained: Trained) -> dict[str, Figure]:
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     shown = [*((curve, True) for curve in WITH_DECAY), *((curve, False) for curve in WITHOUT)]
+    lowest = []  # of the second half, percent
     for number, (curve, decayed) in enumerate(shown):
         key = (curve.method, curve.bits, decayed)
         style = METHOD_STYLES[curve.method, curve.bits] | {"markevery": (number, 7)}
@@ -113,12 +114,12 @@ def draw(trained: Trained) -> dict[str, Figure]:
         left.plot(np.exp(losses), label=curve.label, **style)
         accuracies = np.stack(list(trained.accuracies[key].values())).mean(0)
         right.plot(100 * accuracies, **style)
+        lowest.append(100 * accuracies[len(accuracies) // 2 :].min())
     left.set(xlabel="epochs", ylabel="training loss (cross entropy, nats)", yscale="log")
     log_axes(left)
     plain_ticks(left)
     right.set(xlabel="epochs", ylabel="test accuracy, %")
-    last = min(v[len(v) // 2 :].min() for a in trained.accuracies.values() for v in a.values())
-    right.set_ylim(bottom=100 * last - 2)
+    right.set_ylim(min(lowest) - 4, 100.3)
     right.grid(True, color="0.88")
     figure.legend(loc="outside right center")
     seeds = len(next(iter(trained.losses.values())))
