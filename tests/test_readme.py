@@ -28,10 +28,10 @@ NEED_DATA = [line for line in commands() if "LPML_DATA" in line]
 RECIPES = [line for line in commands() if line not in (*INSTALLS, *SERVERS, *NEED_DATA)]
 
 
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
+@pytest.fixture
+def checkout(tmp_path):
     """The files git knows, in a folder of their own: runs and docs are written there."""
-    folder = tmp_path_factory.mktemp("checkout")
+    folder = tmp_path / "checkout"
     names = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, capture_output=True, text=True, check=True,
@@ -43,12 +43,15 @@ def checkout(tmp_path_factory):
     return folder
 
 
-def environment():
-    """Like an activated environment: `python` and `tensorboard` are this interpreter's."""
+def environment(*, flags=True):
+    """Like an activated environment: `python` and `tensorboard` are this interpreter's.
+
+    With `flags` programs are compiled as other tests' are, which takes less time; without, as
+    the reader's are.
+    """
     folder = str(Path(sys.executable).parent)
-    without_flags = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     return {
-        **without_flags,  # programs are compiled as the reader's are, not as other tests'
+        **{name: value for name, value in os.environ.items() if flags or name != "XLA_FLAGS"},
         "PATH": folder + os.pathsep + os.environ["PATH"],
         "JAX_PLATFORMS": "cpu",
         # the programs of other tests, and nothing of these ones in the user's own cache
@@ -56,9 +59,9 @@ def environment():
     }
 
 
-def run(command, checkout, timeout=300):
+def run(command, checkout, timeout=300, *, flags=True):
     return subprocess.run(
-        ["bash", "-c", command], cwd=checkout, env=environment(),
+        ["bash", "-c", command], cwd=checkout, env=environment(flags=flags),
         capture_output=True, text=True, timeout=timeout, check=False,
     )  # fmt: skip
 
@@ -75,16 +78,17 @@ def test_the_readme_has_the_commands_it_promises():
     assert len(RECIPES) >= 7
 
 
-def test_the_main_job_then_every_recipe_in_the_readmes_order(checkout):
+@pytest.mark.parametrize("flags", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_the_main_job_then_every_recipe_in_the_readmes_order(flags, checkout):
     """One test, because the recipes build on each other and tests may run apart."""
-    done = run(without_install(INSTALLS[0]), checkout)
+    done = run(without_install(INSTALLS[0]), checkout, flags=flags)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("HOLDS") == 6, done.stdout
     folder = checkout / "runs" / "halp_regression"
     for name in ("figure.png", "results.csv", "verdict.json"):
         assert (folder / name).stat().st_size > 500
     for command in RECIPES:
-        done = run(command, checkout)
+        done = run(command, checkout, flags=flags)
         assert done.returncode == 0, f"{command}: {done.stderr}"
     tensorboard_serves_the_runs(SERVERS[0], checkout)
 

@@ -197,7 +197,9 @@ def test_bits_are_what_a_key_stands_for_and_empty_arrays_are_taken(fmt):
 def test_sharded_arrays_are_rounded_alike():
     """On 4 devices, rows apart; maxima over all devices are exact."""
     environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4",
+        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }

@@ -148,11 +148,13 @@ def test_a_leaf_without_gradient_stays_and_gives_no_nan(scale, in_x32):
     params = {"a": jnp.zeros(3), "b": jnp.full(2, 0.25)}
     tx = halp(0.1, inner_steps=4, mu=1.0, scale=scale)
     state = tx.init(params)
+
+    @jax.jit  # else every update would compile its branches
+    def update(state, params, key):
+        return tx.update(grad(params), state, params, key=key, grad_fn=grad, full_grad_fn=grad)
+
     for t in range(12):
-        updates, state = tx.update(
-            grad(params), state, params,
-            key=jax.random.key(t), grad_fn=grad, full_grad_fn=grad,
-        )  # fmt: skip
+        updates, state = update(state, params, jax.random.key(t))
         np.testing.assert_array_equal(updates["b"], 0)
         params = optax.apply_updates(params, updates)
     np.testing.assert_array_equal(params["b"], 0.25)
@@ -190,11 +192,16 @@ def test_at_the_optimum_the_update_is_zero(kwargs, in_x32):
 
     tx = halp(0.1, inner_steps=4, **{"mu": 1.0, **kwargs})
     state = tx.init(params)
-    for t in range(12):
-        updates, state = tx.update(
-            grad(params, t % 2), state, params,
-            key=jax.random.key(t), grad_fn=lambda p, t=t: grad(p, t % 2), full_grad_fn=full,
+
+    @jax.jit  # else every update would compile its branches
+    def update(state, params, index, key):
+        return tx.update(
+            grad(params, index), state, params,
+            key=key, grad_fn=lambda p: grad(p, index), full_grad_fn=full,
         )  # fmt: skip
+
+    for t in range(12):
+        updates, state = update(state, params, t % 2, jax.random.key(t))
         assert all((leaf == 0).all() for leaf in jax.tree.leaves(updates))
         params = optax.apply_updates(params, updates)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
