@@ -273,6 +273,8 @@ def _command(settings, given, path):
             raise ConfigError(
                 f"--{lone} alone does nothing: it goes with {' or '.join(takers)}; add one"
             )
+        if "debug" in given:
+            raise ConfigError("--debug alone does nothing: add a command; --help shows them")
         return None
     command = asked[0]
     if command == "config" and several:

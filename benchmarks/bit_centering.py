@@ -5,8 +5,9 @@
 LeNet-5 on 64 images of 28 x 28, and ResNet-20's kin of 8 layers and width 8 on 32 of 32 x 32
 (group normalisation, as HALP has it), one compiled program a step each, with the batch's loss
 and without its gradient norm. Rounds are interleaved; medians of milliseconds and of the
-rounds' ratios to the SGD step of the same round. Memory: what the compiled step allocates
-beside its arguments and results (`memory_analysis`), and the bytes of the optimizer's state.
+rounds' ratios to the steps of SGD and of subtraction in the same round. Memory: what the
+compiled step allocates beside its arguments and results (`memory_analysis`), and the bytes of
+the optimizer's state.
 """
 
 import argparse
@@ -86,11 +87,14 @@ def measure(name, rounds):
     print(f"{name}, {batch['x'].shape}, {jax.devices()[0]}, {rounds} rounds")
     for method, times in seconds.items():
         step, _, compiling = made[method]
-        ratios = [a / b for a, b in zip(times, seconds["SGD"], strict=True)]
+        sgd, subtracted = (
+            statistics.median(a / b for a, b in zip(times, seconds[other], strict=True))
+            for other in ("SGD", "HALP, subtraction")
+        )
         temporary = step.memory_analysis().temp_size_in_bytes
         print(
             f"{method:>24}  {statistics.median(times) * 1e3:8.2f} ms (least "
-            f"{min(times) * 1e3:.2f})  {statistics.median(ratios):5.2f} of SGD"
+            f"{min(times) * 1e3:.2f})  {sgd:5.2f} of SGD  {subtracted:5.2f} of subtraction"
             f"  {temporary / 2**20:7.2f} MiB temporary  {state_bytes[method] / 2**20:6.3f} MiB "
             f"state  compiled in {compiling:.1f} s"
         )

@@ -25,7 +25,7 @@ from experiments.style import log_axes
 from lpml.runs import Point, Run, Verdict, judge, judge_mean
 
 PAPER = papers.QUANTIZED_MODELS
-MINUTES = 3  # of two CPU cores, default size
+MINUTES = 6  # of two CPU cores, default size
 
 CONFIG = "configs/laq_linear.py"
 DIMENSIONS = {"tiny": (32, 256), "default": (64, 256, 1024), "paper": (64, 256, 1024, 2048)}

@@ -25,7 +25,7 @@ from experiments.curves import in_words
 from lpml.runs import Point, Run, Verdict, judge
 
 PAPER = papers.SHAMPOO
-MINUTES = 3  # of two CPU cores, default size
+MINUTES = 10  # of two CPU cores, default size
 
 CONFIG = "configs/shampoo_overhead.py"
 SEEDS = (1, 2, 3)

@@ -61,6 +61,7 @@ def test_without_arguments_the_help_and_the_code_of_wrong_usage(monkeypatch, cap
         ("--minutes=3", "--book"),
         ("--size=tiny", "--book or --experiment"),
         ("--trials=3", "--tune"),
+        ("--dry_run", "--config or --sweep"),
     ],
 )
 def test_a_flag_without_its_command_is_named(flag, takers, monkeypatch, capsys):
