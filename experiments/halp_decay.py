@@ -23,9 +23,9 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments import papers
+from experiments import halp_networks, papers
 from experiments.curves import Curve
-from experiments.halp_networks import CONFIG, DECADES, LAST, POINTS, box
+from experiments.halp_networks import CONFIG, DECADES, POINTS, BySeed, box
 from experiments.style import METHOD_STYLES, log_axes, plain_ticks
 from lpml.runs import Point, Run, Verdict, judge_mean
 
@@ -49,22 +49,16 @@ WITHOUT = (Curve("SVRG, no decay", "svrg"), Curve("HALP, 8 bits, no decay", "hal
 class Trained(NamedTuple):
     """After every epoch, by (method, bits, whether with decay) and seed."""
 
-    losses: dict[tuple[str, int | None, bool], dict[int, np.ndarray]]
-    accuracies: dict[tuple[str, int | None, bool], dict[int, np.ndarray]]
+    losses: dict[tuple[str, int | None, bool], BySeed]
+    accuracies: dict[tuple[str, int | None, bool], BySeed]
 
     def decades(self, one: tuple, other: tuple) -> dict[int, float]:
         """By how many decades the training loss of `one` ends above the other's, by seed."""
-        ends = [_ends(self.losses[key]) for key in (one, other)]
-        return {s: float(np.log10(ends[0][s] / ends[1][s])) for s in ends[0]}
+        return halp_networks.decades(self.losses[one], self.losses[other])
 
     def ahead(self, one: tuple, other: tuple) -> dict[int, float]:
         """By how many points `one` validates better at the end, by seed."""
-        ends = [_ends(self.accuracies[key]) for key in (one, other)]
-        return {s: 100 * (ends[0][s] - ends[1][s]) for s in ends[0]}
-
-
-def _ends(by_seed):
-    return {seed: float(np.mean(values[-LAST:])) for seed, values in by_seed.items()}
+        return halp_networks.ahead(self.accuracies[one], self.accuracies[other])
 
 
 def runs(size: str) -> list[Point]:

@@ -87,22 +87,36 @@ DECADES = " decades"
 POINTS = " points"
 
 
+BySeed = dict[int, np.ndarray]
+"""Values at every line of the log, of each seed's run."""
+
+
 class Trained(NamedTuple):
     """By network, method and bits, and seed."""
 
-    losses: dict[tuple[str, str, int | None], dict[int, np.ndarray]]
-    accuracies: dict[tuple[str, str, int | None], dict[int, np.ndarray]]
+    losses: dict[tuple[str, str, int | None], BySeed]
+    accuracies: dict[tuple[str, str, int | None], BySeed]
     bytes_per_weight: dict[tuple[str, str, int | None], float]
 
     def decades(self, network: str, one: tuple, other: tuple) -> dict[int, float]:
         """By how many decades the training loss of `one` ends above the other's, by seed."""
-        ends = [_ends(self.losses[network, *key]) for key in (one, other)]
-        return {s: float(np.log10(ends[0][s] / ends[1][s])) for s in ends[0]}
+        return decades(self.losses[network, *one], self.losses[network, *other])
 
     def ahead(self, network: str, one: tuple, other: tuple) -> dict[int, float]:
         """By how many points `one` validates better at the end, by seed."""
-        ends = [_ends(self.accuracies[network, *key]) for key in (one, other)]
-        return {s: 100 * (ends[0][s] - ends[1][s]) for s in ends[0]}
+        return ahead(self.accuracies[network, *one], self.accuracies[network, *other])
+
+
+def decades(one: BySeed, other: BySeed) -> dict[int, float]:
+    """By how many decades losses `one` end above the others, by seed."""
+    ends = [_ends(losses) for losses in (one, other)]
+    return {s: float(np.log10(ends[0][s] / ends[1][s])) for s in ends[0]}
+
+
+def ahead(one: BySeed, other: BySeed) -> dict[int, float]:
+    """By how many points accuracies `one` end above the others, by seed."""
+    ends = [_ends(accuracies) for accuracies in (one, other)]
+    return {s: 100 * (ends[0][s] - ends[1][s]) for s in ends[0]}
 
 
 def _ends(by_seed):

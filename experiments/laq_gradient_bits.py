@@ -1,4 +1,4 @@
-"""With gradients of 2 bits the training loss ends twice as high, with 4 bits at most a third.
+"""Gradients of 2 bits double the training loss; 4 bits raise it by 9 and 16 % on the mean.
 
 Figure 4 of Hou, Zhang and Kwok, Analysis of quantized models, ICLR 2019: weights of 3 bits
 (LAQ3), two workers that send their gradients whole or in 2, 3 or 4 bits (SQ2, SQ3, SQ4).
